@@ -1,0 +1,41 @@
+//! Damage: what a recording holds no more and should.
+//!
+//! What was overwritten, dropped or cut is no damage: a recording of fixed size
+//! gives up its oldest, and says how much.
+
+use ttlog_format::salvage::Ledger;
+
+/// What was damaged, in words, or `None` if nothing was.
+pub(crate) fn words(ledger: &Ledger) -> Option<String> {
+    let counts = [
+        (ledger.damaged_blocks, "damaged block", "damaged blocks"),
+        (ledger.damaged_spans, "damaged span", "damaged spans"),
+        (ledger.counts.torn, "torn event", "torn events"),
+        (ledger.missing_bytes, "missing byte", "missing bytes"),
+    ];
+    let found: Vec<String> = counts
+        .iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, more)| format!("{count} {}", if *count == 1 { one } else { more }))
+        .collect();
+    (!found.is_empty()).then(|| format!("recovered with damage: {}", found.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_is_no_damage_and_what_was_torn_is() {
+        let mut ledger = Ledger::default();
+        ledger.counts.overwritten = 5;
+        (ledger.truncated, ledger.spans_without_slot) = (1, 1);
+        assert_eq!(words(&ledger), None);
+        ledger.counts.torn = 1;
+        ledger.damaged_blocks = 2;
+        assert_eq!(
+            words(&ledger).as_deref(),
+            Some("recovered with damage: 2 damaged blocks, 1 torn event")
+        );
+    }
+}

@@ -1,0 +1,377 @@
+//! `info`: what a recording is, what became of its process, and its account.
+//!
+//! ```text
+//! $ ttlog-reader info 4711
+//! ┌────────────┬──────────────────────────────────────────────────┐
+//! │ recording  ┆ /dev/shm/ttlog-1000/ttlog-4711-1764000000123.ring │
+//! │ name       ┆ payments                                         │
+//! │ process    ┆ 4711 on node-7                                   │
+//! …
+//! │ verdict    ┆ killed                                           │
+//! │            ┆ no cause was written                             │
+//! │            ┆ process 4711 is gone                             │
+//! │            ┆ boot id unchanged                                │
+//! └────────────┴──────────────────────────────────────────────────┘
+//! ┌───────┬──────────┬─────────┬──────────┬─────────────┬─────────┬──────┬…
+//! │ id    ┆ thread   ┆ written ┆ readable ┆ overwritten ┆ dropped ┆ torn ┆…
+//! ```
+//!
+//! Counts are of events, and `written` is the sum of the four others. Where a
+//! lost block makes a total a lower bound, it is marked by `at least`.
+//!
+//! `-o json` writes one object for each recording.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use ttlog_format::salvage::{Counts, Ledger, Thread};
+
+use crate::escape::escape;
+use crate::input::Opened;
+use crate::json;
+use crate::text::utc;
+use crate::verdict::Verdict;
+
+/// Show what recordings are, what became of their processes, and their accounts
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ttlog-reader info 4711                                  what became of process 4711
+  ttlog-reader info -o json FILE | jq -r .verdict.kind    for programs")]
+pub(crate) struct Arguments {
+    /// Files, directories (their newest recording) or pids
+    #[arg(value_name = "RECORDING", required = true)]
+    pub(crate) inputs: Vec<OsString>,
+
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Output {
+    /// Tables for the eye
+    #[default]
+    Text,
+    /// An object a line
+    Json,
+}
+
+/// Writes what was asked for of one recording.
+pub(crate) fn write(opened: &Opened, asked: &Arguments, mut out: impl Write) -> io::Result<()> {
+    match asked.output {
+        Output::Json => json::write_line(out, &Info::new(opened)),
+        Output::Text => {
+            writeln!(out, "{}", identity(opened))?;
+            writeln!(out, "{}", threads(opened))?;
+            writeln!(out, "{}", account(&opened.recording.ledger))
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    name: &'a str,
+    pid: u32,
+    path: String,
+    verdict: &'a Verdict,
+    window_ns: u64,
+    threads: Vec<OfThread<'a>>,
+    ledger: OfLedger,
+}
+
+#[derive(Serialize)]
+struct OfThread<'a> {
+    id: u32,
+    name: &'a str,
+    #[serde(flatten)]
+    counts: OfCounts,
+}
+
+#[derive(Serialize)]
+struct OfLedger {
+    #[serde(flatten)]
+    counts: OfCounts,
+    damaged_blocks: u64,
+    damaged_spans: u64,
+    truncated: u64,
+    spans_without_slot: u64,
+    sites_without_room: u64,
+    events_without_site: u64,
+    missing_bytes: u64,
+    exact: bool,
+}
+
+#[derive(Serialize)]
+struct OfCounts {
+    written: u64,
+    readable: u64,
+    overwritten: u64,
+    dropped: u64,
+    torn: u64,
+}
+
+impl<'a> Info<'a> {
+    fn new(opened: &'a Opened) -> Info<'a> {
+        let Opened {
+            path,
+            recording,
+            verdict,
+        } = opened;
+        Info {
+            name: &recording.header.name,
+            pid: recording.header.pid,
+            path: path.to_string_lossy().into_owned(),
+            verdict,
+            window_ns: recording.header.window_ns,
+            threads: recording.threads.iter().map(OfThread::new).collect(),
+            ledger: OfLedger::new(&recording.ledger),
+        }
+    }
+}
+
+impl OfThread<'_> {
+    fn new(thread: &Thread) -> OfThread<'_> {
+        OfThread {
+            id: thread.id,
+            name: &thread.name,
+            counts: OfCounts::new(&thread.counts),
+        }
+    }
+}
+
+impl OfLedger {
+    fn new(ledger: &Ledger) -> OfLedger {
+        OfLedger {
+            counts: OfCounts::new(&ledger.counts),
+            damaged_blocks: ledger.damaged_blocks,
+            damaged_spans: ledger.damaged_spans,
+            truncated: ledger.truncated,
+            spans_without_slot: ledger.spans_without_slot,
+            sites_without_room: ledger.sites_without_room,
+            events_without_site: ledger.events_without_site,
+            missing_bytes: ledger.missing_bytes,
+            exact: ledger.exact,
+        }
+    }
+}
+
+impl OfCounts {
+    fn new(counts: &Counts) -> OfCounts {
+        let Counts {
+            written,
+            readable,
+            overwritten,
+            dropped,
+            torn,
+        } = *counts;
+        OfCounts {
+            written,
+            readable,
+            overwritten,
+            dropped,
+            torn,
+        }
+    }
+}
+
+fn table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table
+}
+
+fn identity(opened: &Opened) -> Table {
+    let header = &opened.recording.header;
+    let mut table = table();
+    let mut row = |name: &str, words: &str| {
+        if !words.is_empty() {
+            table.add_row([name, &escape(words.as_bytes())]);
+        }
+    };
+    row("recording", &opened.path.to_string_lossy());
+    row("name", &header.name);
+    row(
+        "process",
+        &format!("{} of user {} on {}", header.pid, header.uid, header.host),
+    );
+    row("executable", &header.executable);
+    row("build id", &header.build_id);
+    row("started", &utc(header.samples[0].wall_ns));
+    row("ends", &utc(opened.recording.end_ns));
+    row("window", &seconds(header.window_ns));
+    row("capacity", &capacity(opened));
+    row("filter", &header.filter);
+    row("verdict", &opened.verdict.kind.to_string());
+    for words in &opened.verdict.evidence {
+        row("", words);
+    }
+    table
+}
+
+fn capacity(opened: &Opened) -> String {
+    let header = &opened.recording.header;
+    let taken = u64::from(header.layout.blocks) * ttlog_format::BLOCK_BYTES as u64;
+    if header.limited_by.is_empty() {
+        return format!("{} KiB", taken >> 10);
+    }
+    let (taken, asked) = (taken >> 10, header.asked_bytes >> 10);
+    format!(
+        "{taken} KiB of the {asked} KiB asked for: {}",
+        header.limited_by
+    )
+}
+
+fn seconds(ns: u64) -> String {
+    format!("{}.{:03} s", ns / 1_000_000_000, ns / 1_000_000 % 1000)
+}
+
+fn threads(opened: &Opened) -> Table {
+    let recording = &opened.recording;
+    let mut table = table();
+    table.set_header([
+        "id",
+        "thread",
+        "written",
+        "readable",
+        "overwritten",
+        "dropped",
+        "torn",
+        "covers",
+        "until the end",
+    ]);
+    for thread in &recording.threads {
+        let [covers, before_end] = covered(thread, recording.end_ns);
+        let id = thread.id.to_string();
+        let name = escape(thread.name.as_bytes());
+        let counts = of_counts(&thread.counts);
+        table.add_row(
+            [id, name]
+                .into_iter()
+                .chain(counts)
+                .chain([covers, before_end]),
+        );
+    }
+    let totals = of_counts(&recording.ledger.counts);
+    let all = [String::new(), "all".into()].into_iter().chain(totals);
+    table.add_row(all.chain([String::new(), String::new()]));
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn of_counts(counts: &Counts) -> [String; 5] {
+    let Counts {
+        written,
+        readable,
+        overwritten,
+        dropped,
+        torn,
+    } = *counts;
+    [written, readable, overwritten, dropped, torn].map(|count| count.to_string())
+}
+
+/// How much time a thread's readable entries cover, and how long before the end.
+fn covered(thread: &Thread, end_ns: u64) -> [String; 2] {
+    match thread.covered_ns {
+        Some((first, last)) => [
+            seconds(last.saturating_sub(first)),
+            seconds(end_ns.saturating_sub(last)),
+        ],
+        None => [String::new(), String::new()],
+    }
+}
+
+fn account(ledger: &Ledger) -> Table {
+    let mut table = table();
+    let rows = [
+        (
+            "events are counted",
+            if ledger.exact {
+                "exactly"
+            } else {
+                "at least: a block is lost"
+            }
+            .into(),
+        ),
+        ("damaged blocks", ledger.damaged_blocks.to_string()),
+        ("damaged spans", ledger.damaged_spans.to_string()),
+        ("missing bytes", ledger.missing_bytes.to_string()),
+        ("events with a value cut", ledger.truncated.to_string()),
+        (
+            "spans without a slot",
+            ledger.spans_without_slot.to_string(),
+        ),
+        (
+            "call sites without room",
+            ledger.sites_without_room.to_string(),
+        ),
+        (
+            "events without a call site",
+            ledger.events_without_site.to_string(),
+        ),
+    ];
+    for (name, words) in rows {
+        table.add_row([name.to_owned(), words]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::verdict::Kind;
+
+    fn opened() -> Opened {
+        let evidence = vec!["process 4711 is gone".to_owned()];
+        let mut recording = fixture::recording();
+        recording.threads[0].name = "evil\x1b[2J".into();
+        Opened {
+            path: "demo.ring".into(),
+            recording,
+            verdict: Verdict {
+                kind: Kind::Killed,
+                evidence,
+            },
+        }
+    }
+
+    fn written(output: Output) -> String {
+        let mut out = Vec::new();
+        write(
+            &opened(),
+            &Arguments {
+                inputs: Vec::new(),
+                output,
+            },
+            &mut out,
+        )
+        .unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_json_has_the_keys_of_the_contract() {
+        let info: serde_json::Value = serde_json::from_str(&written(Output::Json)).unwrap();
+        assert_eq!(info["pid"], 4711);
+        assert_eq!(info["verdict"]["kind"], "killed");
+        assert_eq!(info["verdict"]["evidence"][0], "process 4711 is gone");
+        assert_eq!(info["threads"][0]["overwritten"], 1);
+        assert_eq!(info["ledger"]["written"], 6);
+        assert_eq!(info["ledger"]["exact"], true);
+        assert_eq!(info["window_ns"], 5_000_000_000u64);
+    }
+
+    #[test]
+    fn tables_show_names_escaped() {
+        let text = written(Output::Text);
+        assert!(text.contains(r"evil\x1b[2J"), "{text}");
+        assert!(!text.contains('\x1b'));
+        assert!(text.contains("killed") && text.contains("/usr/bin/payments"));
+    }
+}

@@ -1,0 +1,39 @@
+//! Reads what a ttlog recorder left behind: after a crash, after `kill -9`, or live.
+//!
+//! The recording is opened for reading, read with `read`, and never mapped or
+//! written to: whoever truncates it meanwhile gets a short read and not a dead
+//! reader. Arbitrary bytes give a clear error or what could be salvaged.
+//!
+//! ```no_run
+//! let opened = ttlog_reader::open("/dev/shm/ttlog-1000".as_ref())?;
+//! println!("{}: {}", opened.path.display(), opened.verdict.kind);
+//! for entry in &opened.recording.entries {
+//!     println!("{} ns", entry.wall_ns);
+//! }
+//! # Ok::<(), ttlog_reader::Error>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod colour;
+pub mod command;
+mod damage;
+mod error;
+mod escape;
+mod filter;
+mod info;
+mod input;
+mod json;
+mod process;
+mod shown;
+mod text;
+mod verdict;
+mod view;
+
+#[cfg(test)]
+mod fixture;
+
+pub use error::Error;
+pub use escape::escape;
+pub use input::{Opened, find, open};
+pub use verdict::{Kind, Verdict};

@@ -1,0 +1,236 @@
+//! An entry as one line for the eye.
+//!
+//! Whatever a recording says goes through [`crate::escape`], so that an entry is
+//! one line whatever it contains; only the colour is ours.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use ttlog_format::salvage::What;
+use ttlog_format::value::{Text, Value};
+
+use crate::colour;
+use crate::escape::{push_escaped, push_quoted};
+use crate::shown::{Named, Shown, ShownSpan, whole_characters};
+
+/// How lines are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Style {
+    /// Whose clock is shown.
+    pub(crate) zone: TimeZone,
+    /// Whether levels are coloured.
+    pub(crate) colour: bool,
+}
+
+/// The moment as RFC 3339 has it: UTC, with nanoseconds.
+pub(crate) fn utc(wall_ns: u64) -> String {
+    format!("{:.9}", timestamp(wall_ns))
+}
+
+/// Nanoseconds in 64 bits end in the year 2554, well before timestamps do.
+fn timestamp(wall_ns: u64) -> Timestamp {
+    Timestamp::from_nanosecond(wall_ns.into()).unwrap_or_default()
+}
+
+/// The line of an entry, without its end.
+pub(crate) fn line(shown: &Shown<'_>, style: &Style) -> String {
+    let mut out = String::new();
+    push_time(&mut out, shown.wall_ns, style);
+    push_level(&mut out, shown, style);
+    push_spans(&mut out, shown);
+    match shown.what {
+        What::Event => push_event(&mut out, shown),
+        _ => push_what(&mut out, shown),
+    }
+    out
+}
+
+fn push_time(out: &mut String, wall_ns: u64, style: &Style) {
+    let zoned = timestamp(wall_ns).to_zoned_datetime(style.zone.clone());
+    let _ = write!(out, "{}", zoned.strftime("%H:%M:%S%.3f"));
+}
+
+fn push_level(out: &mut String, shown: &Shown<'_>, style: &Style) {
+    let _ = match shown.level {
+        None => write!(out, " [?]"),
+        Some(level) if style.colour => {
+            write!(
+                out,
+                " {}[{}]{}",
+                colour::of(level),
+                level.as_str(),
+                colour::PLAIN
+            )
+        }
+        Some(level) => write!(out, " [{}]", level.as_str()),
+    };
+}
+
+/// ` request{id=7}:query{table="users"}:`
+fn push_spans(out: &mut String, shown: &Shown<'_>) {
+    if shown.spans_missing {
+        out.push_str(" ?:");
+    }
+    for (i, span) in shown.spans.iter().enumerate() {
+        if i == 0 && !shown.spans_missing {
+            out.push(' ');
+        }
+        push_span(out, span);
+        out.push(':');
+    }
+}
+
+/// `request{id=7}`
+fn push_span(out: &mut String, span: &ShownSpan<'_>) {
+    push_escaped(out, span.name.unwrap_or("?").as_bytes());
+    if span.fields.is_empty() {
+        return;
+    }
+    out.push('{');
+    push_fields(out, span.fields.iter());
+    out.push('}');
+}
+
+fn push_event(out: &mut String, shown: &Shown<'_>) {
+    if shown.level.is_none() {
+        let _ = write!(out, " (call site {:#x})", shown.address);
+    }
+    if let Some(message) = shown.message() {
+        out.push(' ');
+        push_message(out, message);
+    }
+    push_rest(out, shown);
+}
+
+fn push_what(out: &mut String, shown: &Shown<'_>) {
+    out.push_str(match shown.what {
+        What::Event => "",
+        What::Open => " opened",
+        What::Enter => " entered",
+        What::Exit => " left",
+        What::Close => " closed",
+        What::Values => " recorded",
+        What::Follows(_) => " follows from",
+    });
+    if let What::Follows(from) = shown.what {
+        let _ = write!(out, " span {:#x}", from.to_u64());
+    }
+    if shown.what == What::Values {
+        push_rest(out, shown);
+    }
+}
+
+fn push_rest(out: &mut String, shown: &Shown<'_>) {
+    let mut rest = shown
+        .fields
+        .iter()
+        .filter(|(name, _)| name != "message")
+        .peekable();
+    if rest.peek().is_some() {
+        out.push(' ');
+        push_fields(out, rest);
+    }
+}
+
+/// `table="users" rows=3`
+pub(crate) fn push_fields<'a>(out: &mut String, fields: impl Iterator<Item = &'a Named<'a>>) {
+    for (i, (name, value)) in fields.enumerate() {
+        if i > 0 {
+            out.push(' ');
+        }
+        push_escaped(out, name.as_bytes());
+        out.push('=');
+        push_value(out, value);
+    }
+}
+
+/// A message is not quoted, whatever it was recorded as.
+fn push_message(out: &mut String, message: &Value) {
+    match message {
+        Value::Str(text) => push_text(out, text, push_escaped),
+        other => push_value(out, other),
+    }
+}
+
+fn push_value(out: &mut String, value: &Value) {
+    let _ = match value {
+        Value::I64(value) => write!(out, "{value}"),
+        Value::U64(value) => write!(out, "{value}"),
+        Value::I128(value) => write!(out, "{value}"),
+        Value::U128(value) => write!(out, "{value}"),
+        Value::F64(value) => write!(out, "{value:?}"),
+        Value::Bool(value) => write!(out, "{value}"),
+        Value::Str(text) => return push_text(out, text, push_quoted),
+        Value::Debug(text) | Value::Error(text) => return push_text(out, text, push_escaped),
+        Value::Bytes(text) => return push_bytes(out, text),
+    };
+}
+
+fn push_text(out: &mut String, text: &Text, push: fn(&mut String, &[u8])) {
+    push(out, whole_characters(text));
+    push_cut(out, text);
+}
+
+/// `[de ad be ef]`, as `tracing` shows bytes.
+fn push_bytes(out: &mut String, text: &Text) {
+    let bytes: Vec<String> = text
+        .bytes
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let _ = write!(out, "[{}]", bytes.join(" "));
+    push_cut(out, text);
+}
+
+fn push_cut(out: &mut String, text: &Text) {
+    if text.whole as usize > text.bytes.len() {
+        out.push('…');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    fn lines(colour: bool) -> Vec<String> {
+        let recording = fixture::recording();
+        let style = Style {
+            zone: TimeZone::UTC,
+            colour,
+        };
+        recording
+            .entries
+            .iter()
+            .map(|entry| line(&Shown::new(&recording, entry), &style))
+            .collect()
+    }
+
+    #[test]
+    fn an_entry_is_a_line() {
+        let expected = [
+            r#"22:13:20.000 [INFO] request{id=7}: opened"#,
+            r#"22:13:20.001 [INFO] request{id=7}:query{table="users"}: user logged in user_id=42"#,
+            r#"22:13:20.002 [DEBUG] request{id=7}:query{table="users" rows=3}: recorded rows=3"#,
+            r#"22:13:20.003 [ERROR] evil\n\x1b[2J name="a\"b\u{202e}" cut="caf"… raw=[00 ff]"#,
+            r#"22:13:20.004 [WARN] connection reset"#,
+            r#"22:13:20.005 [?] ?: (call site 0xdead) field0=-1 field1=1.0"#,
+        ];
+        assert_eq!(lines(false), expected);
+    }
+
+    #[test]
+    fn colour_is_around_the_level_alone() {
+        assert_eq!(
+            lines(true)[4],
+            "22:13:20.004 \x1b[33m[WARN]\x1b[0m connection reset"
+        );
+    }
+
+    #[test]
+    fn every_moment_of_64_bits_can_be_shown() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(utc(u64::MAX), "2554-07-21T23:34:33.709551615Z");
+    }
+}

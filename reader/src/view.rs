@@ -1,0 +1,115 @@
+//! `view`: the events of a recording, one line each, oldest first.
+//!
+//! ```text
+//! $ ttlog-reader view -n 3 /dev/shm/ttlog-1000/ttlog-4711-1764000000123.ring
+//! 12:34:56.121 [DEBUG] request{id=7}:query{table="users"}: 3 rows
+//! 12:34:56.123 [INFO] request{id=7}: user logged in user_id=42
+//! 12:34:56.124 [WARN] pool exhausted waiting=17 oldest="POST /login…"
+//! $ ttlog-reader view -p warn 4711
+//! 12:34:56.124 [WARN] pool exhausted waiting=17 oldest="POST /login…"
+//! $ ttlog-reader view -o json 4711 | jq -r .fields.message
+//! user logged in
+//! ```
+//!
+//! A line is the local time of day (`--utc` for UTC), the level, the spans that
+//! the event was in with the fields that they had then, outermost first, the
+//! message, and the other fields. A `?` stands for a span of which nothing is
+//! left, `…` follows what was cut when it was recorded. An event whose call site
+//! is lost is shown with the address and its values.
+//!
+//! `-o json` writes one object a line in the layout of
+//! `tracing_subscriber::fmt().json()`.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use jiff::tz::TimeZone;
+
+use crate::colour;
+use crate::filter::{Filter, Severity};
+use crate::input::Opened;
+use crate::json;
+use crate::shown::Shown;
+use crate::text::{self, Style};
+
+/// Show the events of recordings, oldest first
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ttlog-reader view 4711                  what process 4711 recorded, dead or alive
+  ttlog-reader view -n 20 -p warn DIR     the last 20 warnings and errors of the newest recording
+  ttlog-reader view -o json FILE | jq .   for programs")]
+pub(crate) struct Arguments {
+    /// Files, directories (their newest recording) or pids
+    #[arg(value_name = "RECORDING", required = true)]
+    pub(crate) inputs: Vec<OsString>,
+
+    /// Show this level and more severe ones
+    #[arg(short = 'p', long, value_enum, ignore_case = true)]
+    level: Option<Severity>,
+
+    /// Show the last N alone
+    #[arg(short = 'n', long, value_name = "N")]
+    lines: Option<usize>,
+
+    /// Show what happened to spans, too
+    #[arg(long)]
+    spans: bool,
+
+    /// How to show them
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+
+    /// Show UTC instead of local time
+    #[arg(long)]
+    utc: bool,
+
+    /// When to colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    color: colour::When,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Output {
+    /// A line for the eye
+    #[default]
+    Short,
+    /// An object a line, as tracing-subscriber writes them
+    Json,
+}
+
+/// Writes what was asked for of one recording.
+pub(crate) fn write(opened: &Opened, asked: &Arguments, mut out: impl Write) -> io::Result<()> {
+    let recording = &opened.recording;
+    let filter = Filter {
+        severity: asked.level,
+        last: asked.lines,
+        spans: asked.spans,
+    };
+    let entries = filter.pick(recording);
+    let mut shown = entries
+        .into_iter()
+        .map(|entry| Shown::new(recording, entry));
+    match asked.output {
+        Output::Json => shown.try_for_each(|shown| json::write_line(&mut out, &shown)),
+        Output::Short => {
+            let style = asked.style();
+            shown.try_for_each(|shown| writeln!(out, "{}", text::line(&shown, &style)))
+        }
+    }
+}
+
+impl Arguments {
+    fn style(&self) -> Style {
+        let zone = if self.utc {
+            TimeZone::UTC
+        } else {
+            TimeZone::system()
+        };
+        Style {
+            zone,
+            colour: self.color.decide(),
+        }
+    }
+}

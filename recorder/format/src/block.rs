@@ -1,0 +1,391 @@
+//! A block: a fixed-size piece of the recording that can be read alone.
+//!
+//! ```text
+//!   word  0   magic                  which also says in what state the block is
+//!         1   commit (guarded)       bytes committed | events among them << 16
+//!         2   dropped (guarded)      events that the thread has dropped so far
+//!         3   check                  over words 0 and 4..24, less the unused
+//!                                    pair of retired totals
+//!         4   recording              identity of the recording
+//!         5   sequence               the how-manieth block taken, from 1
+//!         6   index | kind << 32     of this block in the pool
+//!         7   thread number | operating system's thread id << 32
+//!         8   thread name            32 bytes, padded by zeros
+//!        12   events before          that the thread recorded in earlier blocks
+//!        13   previous sequence      of the thread's block before, 0: none
+//!        14   previous index | events in it << 32
+//!        15   ticks, monotonic, boottime, wall      when the block was taken
+//!        19   retired events, retired drops         pair 0
+//!        21   retired events, retired drops         pair 1
+//!        23   clock steps or room for later: 0
+//!        24   records
+//! ```
+//!
+//! Why two pairs of retired totals? When the last block of a thread that is gone
+//! is taken for another, its totals would go with it. They are added up for each
+//! place in the pool, written to the pair that is not in use, and the one store
+//! of the magic, which says which pair counts, ends the old block and adds its
+//! totals at the same instant. So totals are exact wherever the process dies.
+//!
+//! Why is the commit word guarded and not checked with the rest? It changes with
+//! every record; a guard costs two instructions.
+
+use crate::check::Key;
+use crate::clock::Sample;
+use crate::{BLOCK_BYTES, BLOCK_WORDS};
+
+/// Words of a block's header.
+pub const HEADER_WORDS: usize = 24;
+
+/// Bytes of a block's header.
+pub const HEADER_BYTES: usize = HEADER_WORDS * 8;
+
+/// Bytes kept of a thread's name.
+pub const THREAD_NAME_BYTES: usize = 32;
+
+/// The words of a block's header, by name.
+pub mod word {
+    /// State and magic.
+    pub const MAGIC: usize = 0;
+    /// Bytes and events committed, guarded.
+    pub const COMMIT: usize = 1;
+    /// Events dropped by the thread so far, guarded.
+    pub const DROPPED: usize = 2;
+    /// Check of the rest.
+    pub const CHECK: usize = 3;
+    /// Identity of the recording.
+    pub const RECORDING: usize = 4;
+    /// Allocation sequence number.
+    pub const SEQUENCE: usize = 5;
+    /// Index and kind.
+    pub const INDEX: usize = 6;
+    /// Thread number and id.
+    pub const THREAD: usize = 7;
+    /// Thread name, four words.
+    pub const NAME: usize = 8;
+    /// Events of the thread before this block.
+    pub const EVENTS_BEFORE: usize = 12;
+    /// Sequence number of the thread's block before.
+    pub const PREVIOUS_SEQUENCE: usize = 13;
+    /// Index of the thread's block before and the events in it.
+    pub const PREVIOUS: usize = 14;
+    /// Clock sample, four words.
+    pub const CLOCKS: usize = 15;
+    /// Two pairs of retired totals.
+    pub const RETIRED: usize = 19;
+    /// Zero.
+    pub const ROOM: usize = 23;
+}
+
+const _: () = assert!(word::ROOM + 1 == HEADER_WORDS);
+const _: () = assert!(word::NAME * 8 + THREAD_NAME_BYTES == word::EVENTS_BEFORE * 8);
+const _: () = assert!(HEADER_BYTES < BLOCK_BYTES);
+const _: () = assert!(BLOCK_BYTES < 1 << 16);
+
+/// The magic of a block that can be read; the second for retired pair 1.
+pub const MAGIC_BLOCK: [u64; 2] = [
+    u64::from_le_bytes(*b"ttlgblk0"),
+    u64::from_le_bytes(*b"ttlgblk1"),
+];
+
+/// The magic of a block that is being taken: nothing but the pair counts.
+pub const MAGIC_TAKEN: [u64; 2] = [
+    u64::from_le_bytes(*b"ttlgnew0"),
+    u64::from_le_bytes(*b"ttlgnew1"),
+];
+
+/// What a block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// Records of one thread.
+    Records = 1,
+    /// Call sites.
+    CallSites = 2,
+}
+
+/// The totals of threads that are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// Events that they recorded.
+    pub events: u64,
+    /// Events that they dropped.
+    pub dropped: u64,
+}
+
+/// The header of a block, as it is written when the block is taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    /// Identity of the recording.
+    pub recording: u64,
+    /// The how-manieth block taken, from 1; unique in the recording.
+    pub sequence: u64,
+    /// Index of the block in the pool.
+    pub index: u32,
+    /// What it holds.
+    pub kind: Kind,
+    /// Number of the thread in the recording, from 1; 0 for call sites.
+    pub thread: u32,
+    /// The operating system's id of the thread.
+    pub thread_id: u32,
+    /// Name of the thread, padded by zeros.
+    pub thread_name: [u8; THREAD_NAME_BYTES],
+    /// Events that the thread recorded before this block.
+    pub events_before: u64,
+    /// Sequence number of the thread's block before, 0 if there is none.
+    pub previous_sequence: u64,
+    /// Index of the thread's block before.
+    pub previous_index: u32,
+    /// Events in the thread's block before.
+    pub previous_events: u32,
+    /// All clocks when the block was taken.
+    pub clocks: Sample,
+    /// Totals of the threads that are gone and whose last block was at this index.
+    pub retired: Retired,
+    /// Which of the two pairs holds `retired`: 0 or 1.
+    pub pair: usize,
+}
+
+impl Header {
+    /// The header's words, with the commit word of an empty block.
+    ///
+    /// The pair that is not in use is zero here and is not covered by the check.
+    pub fn encode(&self, dropped: u32) -> [u64; HEADER_WORDS] {
+        let key = self.key();
+        let mut words = [0; HEADER_WORDS];
+        words[word::MAGIC] = MAGIC_BLOCK[self.pair & 1];
+        words[word::COMMIT] = key.guard(HEADER_BYTES as u32);
+        words[word::DROPPED] = key.guard(dropped);
+        words[word::RECORDING] = self.recording;
+        words[word::SEQUENCE] = self.sequence;
+        words[word::INDEX] = pair(self.index, self.kind as u32);
+        words[word::THREAD] = pair(self.thread, self.thread_id);
+        for (i, chunk) in self.thread_name.as_chunks::<8>().0.iter().enumerate() {
+            words[word::NAME + i] = u64::from_le_bytes(*chunk);
+        }
+        words[word::EVENTS_BEFORE] = self.events_before;
+        words[word::PREVIOUS_SEQUENCE] = self.previous_sequence;
+        words[word::PREVIOUS] = pair(self.previous_index, self.previous_events);
+        words[word::CLOCKS..word::CLOCKS + 4].copy_from_slice(&self.clocks.to_words());
+        let retired = word::RETIRED + 2 * (self.pair & 1);
+        words[retired] = self.retired.events;
+        words[retired + 1] = self.retired.dropped;
+        words[word::CHECK] = check(&words, self.pair & 1);
+        words
+    }
+
+    /// The key of this block's records.
+    pub fn key(&self) -> Key {
+        Key::of_block(self.recording, self.sequence)
+    }
+}
+
+fn pair(low: u32, high: u32) -> u64 {
+    u64::from(low) | (u64::from(high) << 32)
+}
+
+fn check(words: &[u64; HEADER_WORDS], used: usize) -> u64 {
+    let mut covered = *words;
+    covered[word::COMMIT] = 0;
+    covered[word::DROPPED] = 0;
+    covered[word::CHECK] = 0;
+    let unused = word::RETIRED + 2 * (1 - used);
+    covered[unused..unused + 2].fill(0);
+    Key::of_block(words[word::RECORDING], words[word::SEQUENCE]).over(0, &covered)
+}
+
+/// What the beginning of a block says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Never used: all zeros where the magic should be.
+    Free,
+    /// It was being taken; of what was there before, these totals count.
+    Taken(Retired),
+    /// It can be read.
+    Block(Box<Header>),
+    /// It is none of these.
+    Damaged,
+}
+
+/// Decodes the header at the beginning of `words`.
+pub fn decode(words: &[u64]) -> State {
+    let Some(words) = words.first_chunk::<HEADER_WORDS>() else {
+        return State::Damaged;
+    };
+    let magic = words[word::MAGIC];
+    let retired_of = |pair: usize| Retired {
+        events: words[word::RETIRED + 2 * pair],
+        dropped: words[word::RETIRED + 2 * pair + 1],
+    };
+    if magic == 0 {
+        return State::Free;
+    }
+    if let Some(pair) = MAGIC_TAKEN.iter().position(|&m| m == magic) {
+        return State::Taken(retired_of(pair));
+    }
+    let Some(pair) = MAGIC_BLOCK.iter().position(|&m| m == magic) else {
+        return State::Damaged;
+    };
+    if words[word::CHECK] != check(words, pair) {
+        return State::Damaged;
+    }
+    let kind = match (words[word::INDEX] >> 32) as u32 {
+        1 => Kind::Records,
+        2 => Kind::CallSites,
+        _ => return State::Damaged,
+    };
+    let mut thread_name = [0; THREAD_NAME_BYTES];
+    for (i, chunk) in thread_name.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        *chunk = words[word::NAME + i].to_le_bytes();
+    }
+    State::Block(Box::new(Header {
+        recording: words[word::RECORDING],
+        sequence: words[word::SEQUENCE],
+        index: words[word::INDEX] as u32,
+        kind,
+        thread: words[word::THREAD] as u32,
+        thread_id: (words[word::THREAD] >> 32) as u32,
+        thread_name,
+        events_before: words[word::EVENTS_BEFORE],
+        previous_sequence: words[word::PREVIOUS_SEQUENCE],
+        previous_index: words[word::PREVIOUS] as u32,
+        previous_events: (words[word::PREVIOUS] >> 32) as u32,
+        clocks: Sample::from_words([
+            words[word::CLOCKS],
+            words[word::CLOCKS + 1],
+            words[word::CLOCKS + 2],
+            words[word::CLOCKS + 3],
+        ]),
+        retired: retired_of(pair),
+        pair,
+    }))
+}
+
+/// What a commit word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Bytes committed, header included.
+    pub bytes: usize,
+    /// Events among them.
+    pub events: u32,
+}
+
+/// The number in a commit word: `bytes` from the block's beginning, `events` among them.
+#[inline]
+pub fn commit(bytes: usize, events: u32) -> u32 {
+    bytes as u32 | (events << 16)
+}
+
+/// What the commit word of a block says, or `None` if it is damaged.
+pub fn committed(words: &[u64], key: Key) -> Option<Commit> {
+    let number = key.guarded(*words.get(word::COMMIT)?)?;
+    let bytes = (number & 0xffff) as usize;
+    let in_block = (HEADER_BYTES..=BLOCK_BYTES).contains(&bytes) && bytes.is_multiple_of(8);
+    in_block.then_some(Commit {
+        bytes,
+        events: number >> 16,
+    })
+}
+
+/// The events dropped so far by the block's thread, or `None` if the word is damaged.
+pub fn dropped(words: &[u64], key: Key) -> Option<u32> {
+    key.guarded(*words.get(word::DROPPED)?)
+}
+
+/// A block's bytes as words.
+pub fn words_from_bytes(bytes: &[u8; BLOCK_BYTES]) -> Box<[u64; BLOCK_WORDS]> {
+    let mut words = Box::new([0; BLOCK_WORDS]);
+    for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(*chunk);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            recording: 0x1234_5678_9abc_def0,
+            sequence: 77,
+            index: 5,
+            kind: Kind::Records,
+            thread: 3,
+            thread_id: 4711,
+            thread_name: *b"payments-worker\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            events_before: 1000,
+            previous_sequence: 60,
+            previous_index: 9,
+            previous_events: 44,
+            clocks: Sample {
+                ticks: 1,
+                monotonic_ns: 2,
+                boottime_ns: 3,
+                wall_ns: 4,
+            },
+            retired: Retired {
+                events: 12,
+                dropped: 1,
+            },
+            pair: 1,
+        }
+    }
+
+    #[test]
+    fn a_header_comes_back() {
+        for pair in [0, 1] {
+            let header = Header { pair, ..header() };
+            let words = header.encode(6);
+            assert_eq!(decode(&words), State::Block(Box::new(header.clone())));
+            assert_eq!(
+                committed(&words, header.key()),
+                Some(Commit {
+                    bytes: 192,
+                    events: 0
+                })
+            );
+            assert_eq!(dropped(&words, header.key()), Some(6));
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_header_goes_unseen() {
+        let header = header();
+        let words = header.encode(6);
+        let unused = word::RETIRED..word::RETIRED + 2;
+        for i in (0..HEADER_WORDS).filter(|i| !unused.contains(i)) {
+            for bit in 0..64 {
+                let mut flipped = words;
+                flipped[i] ^= 1 << bit;
+                let seen = match i {
+                    word::COMMIT => committed(&flipped, header.key()).is_none(),
+                    word::DROPPED => dropped(&flipped, header.key()).is_none(),
+                    _ => decode(&flipped) == State::Damaged,
+                };
+                assert!(seen, "word {i} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_pair_that_is_not_in_use_may_be_written() {
+        let mut words = header().encode(0);
+        words[word::RETIRED] = 99;
+        assert_eq!(decode(&words), State::Block(Box::new(header())));
+        words[word::MAGIC] = MAGIC_TAKEN[0];
+        assert_eq!(
+            decode(&words),
+            State::Taken(Retired {
+                events: 99,
+                dropped: 0
+            })
+        );
+    }
+
+    #[test]
+    fn too_few_words_are_damage_and_zeros_are_free() {
+        assert_eq!(decode(&[0; 3]), State::Damaged);
+        assert_eq!(decode(&[0; BLOCK_WORDS]), State::Free);
+    }
+}

@@ -1,0 +1,404 @@
+//! The recording's header: what the file is, whose it is, where everything lies.
+//!
+//! It stands at the beginning of the file and once more in its last 4 KiB, since
+//! everything else is found through it. It is written once, before the file gets
+//! its name, and never changed; what changes lies in the page of [`totals`].
+
+use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::check::Key;
+use crate::clock::{Sample, Source};
+use crate::{BLOCK_BYTES, VERSION, span};
+
+/// What every recording begins with.
+pub const MAGIC: [u8; 8] = *b"ttlogrec";
+
+/// Bytes of the header, and of its copy at the end of the file.
+pub const HEADER_BYTES: usize = 4096;
+
+/// Bytes of all that lies before the span table: header, totals, causes, incidents.
+pub const HEAD_BYTES: u64 = 64 * 1024;
+
+/// Where the totals lie.
+pub const TOTALS_OFFSET: u64 = 4096;
+
+/// Where the causes lie.
+pub const CAUSES_OFFSET: u64 = 8192;
+
+/// Where the incidents lie: [`INCIDENTS`] of [`INCIDENT_BYTES`].
+pub const INCIDENTS_OFFSET: u64 = 12288;
+
+/// How many incidents are kept: the first four and the last four.
+pub const INCIDENTS: u64 = 8;
+
+/// Bytes of an incident.
+pub const INCIDENT_BYTES: u64 = 4096;
+
+const _: () = assert!(INCIDENTS_OFFSET + INCIDENTS * INCIDENT_BYTES <= HEAD_BYTES);
+
+/// Numbers about the whole recording that no block can hold, in the page after the header.
+pub mod totals {
+    /// Events dropped by threads that had no block to count them in.
+    pub const DROPPED_WITHOUT_BLOCK: usize = 0;
+    /// Call sites that found no room.
+    pub const SITES_WITHOUT_ROOM: usize = 1;
+    /// Spans that found no slot.
+    pub const SPANS_WITHOUT_SLOT: usize = 2;
+    /// How many of them there are.
+    pub const WORDS: usize = 3;
+}
+
+/// Where everything lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Slots of the span table.
+    pub span_slots: u32,
+    /// Blocks of the pool.
+    pub blocks: u32,
+}
+
+impl Layout {
+    /// Where the span table begins, in bytes from the file's beginning.
+    pub const SPANS_OFFSET: u64 = HEAD_BYTES;
+
+    /// Bytes of the span table, in whole 64 KiB.
+    pub fn spans_bytes(self) -> u64 {
+        (u64::from(self.span_slots) * span::SLOT_BYTES as u64).next_multiple_of(HEAD_BYTES)
+    }
+
+    /// Where the pool begins, in bytes from the file's beginning.
+    pub fn pool_offset(self) -> u64 {
+        Self::SPANS_OFFSET + self.spans_bytes()
+    }
+
+    /// Where a block begins, in bytes from the file's beginning.
+    pub fn block_offset(self, index: u32) -> u64 {
+        self.pool_offset() + u64::from(index) * BLOCK_BYTES as u64
+    }
+
+    /// Where a span slot begins, in bytes from the file's beginning.
+    pub fn slot_offset(self, slot: u32) -> u64 {
+        Self::SPANS_OFFSET + u64::from(slot) * span::SLOT_BYTES as u64
+    }
+
+    /// Where the header's copy begins, in bytes from the file's beginning.
+    pub fn copy_offset(self) -> u64 {
+        self.pool_offset() + u64::from(self.blocks) * BLOCK_BYTES as u64
+    }
+
+    /// Bytes of the whole file.
+    pub fn file_bytes(self) -> u64 {
+        self.copy_offset() + HEADER_BYTES as u64
+    }
+}
+
+/// Who records, where, and how it was set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Identity of the recording, random and not 0.
+    pub recording: u64,
+    /// Where everything lies.
+    pub layout: Layout,
+    /// Process id, in the process's own pid namespace.
+    pub pid: u32,
+    /// Effective user id.
+    pub uid: u32,
+    /// When the process started, in clock ticks since boot (field 22 of `/proc/pid/stat`, proc(5)).
+    pub start_time: u64,
+    /// Inode number of the pid namespace, 0 if unknown.
+    pub pid_namespace: u64,
+    /// `/proc/sys/kernel/random/boot_id`, without its dashes, empty if unknown.
+    pub boot_id: String,
+    /// Path of the executable.
+    pub executable: String,
+    /// GNU build id of the executable, in hexadecimal, empty if it has none.
+    pub build_id: String,
+    /// Name of the host.
+    pub host: String,
+    /// Name of the service.
+    pub name: String,
+    /// What ticks are.
+    pub clock: Source,
+    /// All clocks at the beginning and at the end of the start.
+    pub samples: [Sample; 2],
+    /// The window, in nanoseconds.
+    pub window_ns: u64,
+    /// Bytes of blocks that were asked for; the layout says what was taken.
+    pub asked_bytes: u64,
+    /// What limited the capacity, empty if nothing did.
+    pub limited_by: String,
+    /// The filter in force.
+    pub filter: String,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Bytes {
+    magic: [u8; 8],
+    version: U32,
+    header_bytes: U32,
+    /// Readers that do not know a bit here may go on.
+    features_compatible: U64,
+    /// Readers that do not know a bit here must not.
+    features_incompatible: U64,
+    check: U64,
+    recording: U64,
+    span_slots: U32,
+    slot_bytes: U32,
+    blocks: U32,
+    block_bytes: U32,
+    spans_offset: U64,
+    pool_offset: U64,
+    file_bytes: U64,
+    pid: U32,
+    uid: U32,
+    start_time: U64,
+    pid_namespace: U64,
+    boot_id: [u8; 40],
+    clock: U64,
+    samples: [[U64; 4]; 2],
+    window_ns: U64,
+    asked_bytes: U64,
+    executable: [u8; 512],
+    build_id: [u8; 128],
+    host: [u8; 128],
+    name: [u8; 128],
+    limited_by: [u8; 256],
+    filter: [u8; 1024],
+}
+
+const _: () = assert!(size_of::<Bytes>() <= HEADER_BYTES);
+const _: () = assert!(size_of::<Bytes>().is_multiple_of(8));
+
+/// Why the bytes at the beginning of a file are no header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Fewer bytes than a header has.
+    Short,
+    /// Another magic.
+    Magic,
+    /// A version, or incompatible features, that this code does not know.
+    Version {
+        /// The version found.
+        version: u32,
+        /// The incompatible features found.
+        features: u64,
+    },
+    /// It fails its check, or its numbers contradict one another.
+    Damaged,
+}
+
+impl Header {
+    /// The header's bytes. Texts that are too long are cut.
+    pub fn encode(&self) -> Box<[u8; HEADER_BYTES]> {
+        let layout = self.layout;
+        let mut bytes = Bytes {
+            magic: MAGIC,
+            version: U32::new(VERSION),
+            header_bytes: U32::new(HEADER_BYTES as u32),
+            features_compatible: U64::ZERO,
+            features_incompatible: U64::ZERO,
+            check: U64::ZERO,
+            recording: U64::new(self.recording),
+            span_slots: U32::new(layout.span_slots),
+            slot_bytes: U32::new(span::SLOT_BYTES as u32),
+            blocks: U32::new(layout.blocks),
+            block_bytes: U32::new(BLOCK_BYTES as u32),
+            spans_offset: U64::new(Layout::SPANS_OFFSET),
+            pool_offset: U64::new(layout.pool_offset()),
+            file_bytes: U64::new(layout.file_bytes()),
+            pid: U32::new(self.pid),
+            uid: U32::new(self.uid),
+            start_time: U64::new(self.start_time),
+            pid_namespace: U64::new(self.pid_namespace),
+            boot_id: padded(&self.boot_id),
+            clock: U64::new(self.clock as u64),
+            samples: self.samples.map(|sample| sample.to_words().map(U64::new)),
+            window_ns: U64::new(self.window_ns),
+            asked_bytes: U64::new(self.asked_bytes),
+            executable: padded(&self.executable),
+            build_id: padded(&self.build_id),
+            host: padded(&self.host),
+            name: padded(&self.name),
+            limited_by: padded(&self.limited_by),
+            filter: padded(&self.filter),
+        };
+        bytes.check = U64::new(check(&bytes));
+        let mut page = Box::new([0; HEADER_BYTES]);
+        page[..size_of::<Bytes>()].copy_from_slice(bytes.as_bytes());
+        page
+    }
+
+    /// Decodes the header at the beginning of `bytes`.
+    ///
+    /// # Errors
+    /// The [`Fault`] that says why it is none.
+    pub fn decode(bytes: &[u8]) -> Result<Header, Fault> {
+        if bytes.len() < MAGIC.len() {
+            return Err(Fault::Short);
+        }
+        if !bytes.starts_with(&MAGIC) {
+            return Err(Fault::Magic);
+        }
+        let (bytes, _) = Bytes::read_from_prefix(bytes).map_err(|_| Fault::Short)?;
+        let (version, features) = (bytes.version.get(), bytes.features_incompatible.get());
+        if version != VERSION || features != 0 {
+            return Err(Fault::Version { version, features });
+        }
+        let layout = Layout {
+            span_slots: bytes.span_slots.get(),
+            blocks: bytes.blocks.get(),
+        };
+        let consistent = bytes.check.get() == check(&bytes)
+            && bytes.block_bytes.get() as usize == BLOCK_BYTES
+            && bytes.slot_bytes.get() as usize == span::SLOT_BYTES
+            && layout.span_slots as usize <= span::SLOTS_MAX
+            && bytes.spans_offset.get() == Layout::SPANS_OFFSET
+            && bytes.pool_offset.get() == layout.pool_offset()
+            && bytes.file_bytes.get() == layout.file_bytes();
+        let clock = u8::try_from(bytes.clock.get())
+            .ok()
+            .and_then(Source::from_u8);
+        let (true, Some(clock)) = (consistent, clock) else {
+            return Err(Fault::Damaged);
+        };
+        Ok(Header {
+            recording: bytes.recording.get(),
+            layout,
+            pid: bytes.pid.get(),
+            uid: bytes.uid.get(),
+            start_time: bytes.start_time.get(),
+            pid_namespace: bytes.pid_namespace.get(),
+            boot_id: text(&bytes.boot_id),
+            executable: text(&bytes.executable),
+            build_id: text(&bytes.build_id),
+            host: text(&bytes.host),
+            name: text(&bytes.name),
+            clock,
+            samples: bytes
+                .samples
+                .map(|words| Sample::from_words(words.map(U64::get))),
+            window_ns: bytes.window_ns.get(),
+            asked_bytes: bytes.asked_bytes.get(),
+            limited_by: text(&bytes.limited_by),
+            filter: text(&bytes.filter),
+        })
+    }
+}
+
+fn check(bytes: &Bytes) -> u64 {
+    let words = bytes.as_bytes().as_chunks::<8>().0;
+    let unchecked = std::mem::offset_of!(Bytes, check) / 8;
+    let key = Key::of_header();
+    let sum = words
+        .iter()
+        .enumerate()
+        .filter(|&(i, _)| i != unchecked)
+        .map(|(i, word)| key.term(i, u64::from_le_bytes(*word)))
+        .fold(0u64, u64::wrapping_add);
+    key.finish(sum)
+}
+
+fn padded<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut len = text.len().min(N);
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+    bytes
+}
+
+/// The text before the first zero.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            recording: 42,
+            layout: Layout {
+                span_slots: 4096,
+                blocks: 2560,
+            },
+            pid: 4711,
+            uid: 1000,
+            start_time: 99,
+            pid_namespace: 4_026_531_836,
+            boot_id: "0123456789abcdef0123456789abcdef".into(),
+            executable: "/usr/bin/payments".into(),
+            build_id: "deadbeef".into(),
+            host: "node-7".into(),
+            name: "payments".into(),
+            clock: Source::Tsc,
+            samples: [
+                Sample {
+                    ticks: 1,
+                    monotonic_ns: 2,
+                    boottime_ns: 3,
+                    wall_ns: 4,
+                },
+                Sample {
+                    ticks: 5,
+                    monotonic_ns: 6,
+                    boottime_ns: 7,
+                    wall_ns: 8,
+                },
+            ],
+            window_ns: 5_000_000_000,
+            asked_bytes: 10 << 20,
+            limited_by: String::new(),
+            filter: "debug".into(),
+        }
+    }
+
+    #[test]
+    fn a_header_comes_back() {
+        assert_eq!(Header::decode(&header().encode()[..]), Ok(header()));
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_goes_unseen() {
+        let bytes = header().encode();
+        for i in 0..size_of::<Bytes>() {
+            assert!(Header::decode(&bytes[..i]).is_err(), "cut at {i}");
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[i] ^= 1 << bit;
+                assert!(Header::decode(&flipped[..]).is_err(), "byte {i} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let mut bytes = header().encode();
+        bytes[8] = 9;
+        assert_eq!(
+            Header::decode(&bytes[..]),
+            Err(Fault::Version {
+                version: 9,
+                features: 0
+            })
+        );
+    }
+
+    #[test]
+    fn the_layout_of_the_defaults_is_11_mib_and_a_bit() {
+        let layout = header().layout;
+        assert_eq!(layout.pool_offset(), 64 * 1024 + 1024 * 1024);
+        assert_eq!(
+            layout.file_bytes(),
+            layout.pool_offset() + (10 << 20) + 4096
+        );
+    }
+}

@@ -1,0 +1,301 @@
+//! Salvage: reading a recording that nobody closed.
+//!
+//! It is a scan over blocks. What passes its checks is shown, and the rest is
+//! accounted for in a [`Ledger`]. The law: arbitrary bytes never panic, never
+//! loop, and never take more memory than a small multiple of themselves; and
+//! what is shown was written, once, as it is shown.
+
+mod file;
+mod ledger;
+mod replay;
+mod scan;
+mod spans;
+mod timeline;
+
+#[cfg(test)]
+mod image;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::cause::Cause;
+use crate::header::Header;
+use crate::site::{CallSite, Level};
+use crate::span::SpanId;
+use crate::value::Field;
+
+use file::File;
+use replay::Replay;
+use scan::Pool;
+use spans::Spans;
+use timeline::Timeline;
+
+/// Where a recording's bytes come from: a file that may still be written to, or a copy.
+pub trait Source {
+    /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize>;
+
+    /// How many bytes there are.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn len(&self) -> std::io::Result<u64>;
+
+    /// Whether there are none.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn is_empty(&self) -> std::io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+impl Source for [u8] {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let start = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(self.len());
+        let bytes = self[start..].len().min(buffer.len());
+        buffer[..bytes].copy_from_slice(&self[start..start + bytes]);
+        Ok(bytes)
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(<[u8]>::len(self) as u64)
+    }
+}
+
+impl Source for Vec<u8> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.as_slice().read_at(buffer, offset)
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Source::len(self.as_slice())
+    }
+}
+
+/// A recording, read back.
+#[derive(Debug)]
+pub struct Recording {
+    /// The header.
+    pub header: Header,
+    /// Causes, in their order.
+    pub causes: Vec<Cause>,
+    /// Call sites by address.
+    pub sites: HashMap<u64, Arc<CallSite>>,
+    /// Threads, in the order of their numbers.
+    pub threads: Vec<Thread>,
+    /// The account.
+    pub ledger: Ledger,
+    /// Every span of which anything is known, by id.
+    pub spans: HashMap<SpanId, Span>,
+    /// Events and what happened to spans, in time order; a thread's own in their order.
+    pub entries: Vec<Entry>,
+    /// The last moment that anything in the recording speaks of, nanoseconds since 1970.
+    pub end_ns: u64,
+}
+
+/// A thread that recorded something.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    /// Number in the recording, from 1.
+    pub number: u32,
+    /// The operating system's id.
+    pub id: u32,
+    /// Name, as far as it was kept.
+    pub name: String,
+    /// Its account.
+    pub counts: Counts,
+    /// Wall-clock time of the first and last readable entry, nanoseconds since 1970.
+    pub covered_ns: Option<(u64, u64)>,
+    /// The spans that it was in at the end, outermost first.
+    pub stack: Vec<SpanId>,
+}
+
+/// Events: `written = readable + overwritten + dropped + torn`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Logged.
+    pub written: u64,
+    /// Shown.
+    pub readable: u64,
+    /// Given up for newer ones.
+    pub overwritten: u64,
+    /// Not recorded.
+    pub dropped: u64,
+    /// Committed, and failing their check or lying in damaged blocks.
+    pub torn: u64,
+}
+
+/// The account of a recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Over all threads, those of which no block is left included.
+    pub counts: Counts,
+    /// Blocks that fail their check.
+    pub damaged_blocks: u64,
+    /// Span slots that fail their checks.
+    pub damaged_spans: u64,
+    /// Readable events of which a value was cut.
+    pub truncated: u64,
+    /// Spans that found no slot.
+    pub spans_without_slot: u64,
+    /// Call sites that found no room.
+    pub sites_without_room: u64,
+    /// Readable events whose call site is not known.
+    pub events_without_site: u64,
+    /// Bytes that the file lacks.
+    pub missing_bytes: u64,
+    /// False where a lost block makes a total a lower bound.
+    pub exact: bool,
+}
+
+/// What is known of a span.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// Address of its call site, 0 if not known.
+    pub site: u64,
+    /// Its parent.
+    pub parent: Option<SpanId>,
+    /// When it was created, nanoseconds since 1970.
+    pub opened_ns: u64,
+    /// Its fields, each with the moment (nanoseconds since 1970) at which it was
+    /// recorded, in that order; a later value of a field replaces an earlier one.
+    pub fields: Vec<(u64, Field)>,
+    /// Whether its slot in the span table holds it: it was open at the end.
+    pub open: bool,
+    /// When it was last entered, nanoseconds since 1970.
+    pub entered_ns: Option<u64>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// An event.
+    Event,
+    /// A span was created.
+    Open,
+    /// A span was entered.
+    Enter,
+    /// A span was left.
+    Exit,
+    /// A span was closed.
+    Close,
+    /// Fields of a span were recorded later.
+    Values,
+    /// A span follows from another.
+    Follows(SpanId),
+}
+
+/// One event, or one thing that happened to a span.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What happened.
+    pub what: What,
+    /// Nanoseconds since 1970.
+    pub wall_ns: u64,
+    /// Index in [`Recording::threads`].
+    pub thread: u32,
+    /// Address of the call site; 0 where the span's is not known.
+    pub site: u64,
+    /// Of an event, the innermost span it is in; else the span it speaks of.
+    pub span: Option<SpanId>,
+    /// The values of an event, and of a span's opening and later fields.
+    pub fields: Vec<Field>,
+}
+
+/// Why a file is no recording.
+#[derive(Debug)]
+pub enum Error {
+    /// The bytes cannot be read.
+    Read(std::io::Error),
+    /// The bytes begin as no recording does: the first of them.
+    NotARecording(Vec<u8>),
+    /// A recording of a version or with features that this code does not know.
+    Unsupported {
+        /// Its version.
+        version: u32,
+        /// Its incompatible features.
+        features: u64,
+    },
+    /// A recording, both of whose headers are damaged or missing.
+    NoHeader,
+}
+
+/// Reads back the recording in `source`, which its process may still be writing.
+///
+/// # Errors
+/// The bytes cannot be read, or they are no recording that this code knows:
+/// see [`Error`]. Damage to a recording is none; the [`Ledger`] tells of it.
+///
+/// # Panics
+/// Never.
+pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
+    let file = File::open(source)?;
+    let pool = Pool::scan(&file)?;
+    let timeline = Timeline::new(&file.header, pool.samples());
+    let sites = replay::call_sites(&pool);
+
+    let mut ledger = ledger::of_recording(&pool, file.totals()?);
+    ledger.missing_bytes = file.missing_bytes();
+
+    let mut spans = Spans::new(file.header.recording);
+    ledger.damaged_spans = spans.read_table(&file)?;
+
+    let mut entries = Vec::new();
+    let mut threads = Vec::new();
+    for (number, chain) in pool.chains() {
+        let replay = Replay::of(threads.len() as u32, &chain, &mut spans, &mut entries);
+        threads.push(ledger.settle(number, &chain, replay, &pool));
+    }
+    let mut spans = spans.dated(&timeline);
+    replay::date(&mut entries, &mut threads, &mut spans, &timeline);
+    ledger.inspect(&entries, &sites);
+
+    let causes = file.causes()?;
+    let end_ns = end_ns(&entries, &causes).unwrap_or(file.header.samples[1].wall_ns);
+    Ok(Recording {
+        header: file.header,
+        causes,
+        sites,
+        threads,
+        ledger,
+        spans,
+        entries,
+        end_ns,
+    })
+}
+
+fn end_ns(entries: &[Entry], causes: &[Cause]) -> Option<u64> {
+    let last = entries.last().map(|entry| entry.wall_ns);
+    last.max(causes.iter().map(|cause| cause.wall_ns).max())
+}
+
+impl Recording {
+    /// A span and its parents, outermost first, as far as they are known.
+    pub fn context(&self, innermost: Option<SpanId>) -> Vec<(SpanId, &Span)> {
+        let mut context = Vec::new();
+        let mut next = innermost;
+        // A chain is no longer than there are spans: a damaged one cannot loop.
+        while let (Some(id), true) = (next, context.len() < self.spans.len()) {
+            let Some(span) = self.spans.get(&id) else {
+                break;
+            };
+            context.push((id, span));
+            next = span.parent;
+        }
+        context.reverse();
+        context
+    }
+
+    /// The level of an entry, if its call site is known.
+    pub fn level(&self, entry: &Entry) -> Option<Level> {
+        self.sites.get(&entry.site).map(|site| site.level)
+    }
+}

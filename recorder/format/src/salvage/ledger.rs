@@ -1,0 +1,142 @@
+//! The account: what was recovered, overwritten, dropped, torn.
+//!
+//! The law: `written = readable + overwritten + dropped + torn`, for every thread
+//! and for the whole, whatever the bytes are. A number that damage makes a guess
+//! is a lower bound, and `exact` says so.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::replay::Replay;
+use super::scan::{Block, Pool};
+use super::{Counts, Entry, Ledger, Thread, What};
+use crate::header::{text, totals};
+use crate::site::CallSite;
+
+/// What is known without any thread: damage, the totals, and threads that are gone.
+pub(super) fn of_recording(pool: &Pool, totals: Option<[u64; totals::WORDS]>) -> Ledger {
+    let words = totals.unwrap_or_default();
+    let mut ledger = Ledger {
+        damaged_blocks: pool.damaged_blocks(),
+        spans_without_slot: words[totals::SPANS_WITHOUT_SLOT],
+        sites_without_room: words[totals::SITES_WITHOUT_ROOM],
+        exact: totals.is_some() && pool.damaged_blocks() == 0,
+        ..Ledger::default()
+    };
+    ledger.counts.dropped = words[totals::DROPPED_WITHOUT_BLOCK];
+    for retired in pool.retired() {
+        ledger.counts = ledger.counts.plus(Counts {
+            overwritten: retired.events,
+            dropped: retired.dropped,
+            ..Counts::default()
+        });
+    }
+    ledger.counts = ledger.counts.balanced();
+    ledger
+}
+
+impl Ledger {
+    /// Adds the thread with these blocks, oldest first, and describes it.
+    pub(super) fn settle(
+        &mut self,
+        number: u32,
+        chain: &[&Block],
+        replay: Replay,
+        pool: &Pool,
+    ) -> Thread {
+        let (counts, exact) = of_thread(chain, &replay.readable, pool);
+        self.counts = self.counts.plus(counts);
+        self.exact &= exact;
+        let newest = chain.last().map(|block| &block.header);
+        Thread {
+            number,
+            id: newest.map_or(0, |header| header.thread_id),
+            name: newest.map_or_else(String::new, |header| text(&header.thread_name)),
+            counts,
+            covered_ns: None,
+            stack: replay.stack,
+        }
+    }
+
+    /// Counts what can be said of the readable events themselves.
+    pub(super) fn inspect(&mut self, entries: &[Entry], sites: &HashMap<u64, Arc<CallSite>>) {
+        for event in entries.iter().filter(|entry| entry.what == What::Event) {
+            self.truncated += u64::from(event.fields.iter().any(|f| f.value.is_truncated()));
+            self.events_without_site += u64::from(!sites.contains_key(&event.site));
+        }
+    }
+}
+
+impl Counts {
+    fn plus(self, other: Counts) -> Counts {
+        Counts {
+            written: 0,
+            readable: self.readable.saturating_add(other.readable),
+            overwritten: self.overwritten.saturating_add(other.overwritten),
+            dropped: self.dropped.saturating_add(other.dropped),
+            torn: self.torn.saturating_add(other.torn),
+        }
+        .balanced()
+    }
+
+    /// The parts, cut so that their sum is a number, and the sum.
+    fn balanced(self) -> Counts {
+        let mut room = u64::MAX;
+        let mut part = |count: u64| {
+            let count = count.min(room);
+            room -= count;
+            count
+        };
+        let (readable, torn) = (part(self.readable), part(self.torn));
+        let (dropped, overwritten) = (part(self.dropped), part(self.overwritten));
+        Counts {
+            written: u64::MAX - room,
+            readable,
+            overwritten,
+            dropped,
+            torn,
+        }
+    }
+}
+
+/// The account of a thread, and whether it is exact; `readable` has the events
+/// read from each of its blocks.
+fn of_thread(chain: &[&Block], readable: &[u64], pool: &Pool) -> (Counts, bool) {
+    let (mut counts, mut exact) = (Counts::default(), true);
+    let mut recorded = 0;
+    for (i, (block, &readable)) in chain.iter().zip(readable).enumerate() {
+        let said = said_events(block, chain.get(i + 1).copied());
+        exact &= said.is_some();
+        let expected = said.unwrap_or(readable).max(readable);
+        counts.readable += readable;
+        counts.torn += expected - readable + lost_before(block, pool);
+        recorded = block.header.events_before.saturating_add(expected);
+    }
+    counts.overwritten = recorded.saturating_sub(counts.readable + counts.torn);
+    // It only grows: the newest block knows best, and the biggest is a lower bound.
+    counts.dropped = chain
+        .iter()
+        .filter_map(|b| b.dropped)
+        .max()
+        .unwrap_or(0)
+        .into();
+    exact &= chain.last().is_none_or(|newest| newest.dropped.is_some());
+    (counts.balanced(), exact)
+}
+
+/// How many events a block had: it says so itself, or the thread's next block does.
+fn said_events(block: &Block, next: Option<&Block>) -> Option<u64> {
+    let next = next.filter(|next| next.header.previous_sequence == block.header.sequence);
+    let own = block.commit.map(|commit| u64::from(commit.events));
+    own.or(next.map(|next| u64::from(next.header.previous_events)))
+}
+
+/// Events of the thread's block before this one, if damage took it.
+fn lost_before(block: &Block, pool: &Pool) -> u64 {
+    match block.previous() {
+        Some((sequence, index)) if !pool.holds(sequence) && pool.is_lost(index) => {
+            u64::from(block.header.previous_events)
+        }
+        _ => 0,
+    }
+}

@@ -1,0 +1,728 @@
+//! The recorder's core: what both adapters record through.
+//!
+//! It lives as long as the process: adapters hold it and not a handle, and
+//! `atexit` writes the cause into it.
+//!
+//! The life of a record: it is encoded in a [`Scratch`] (all user code runs
+//! there); its thread's ring is entered; its call site is made known, its span
+//! described, and a block taken, each only where it must be; then it is appended.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::memory::{Memory, Sentinel};
+use crate::open_block::OpenBlock;
+use crate::pool::{NOBODY, Pool, Taken};
+use crate::ring::Ring;
+use crate::scratch::Scratch;
+use crate::sites::{self, Sites};
+use crate::spans::{Opening, Spans};
+use crate::sync::{AtomicU64, Ordering};
+use crate::thread;
+use tracing_core::Metadata;
+use ttlog_format::block::{self, Retired};
+use ttlog_format::cause::{self, Cause};
+use ttlog_format::header::{Layout, TOTALS_OFFSET, totals};
+use ttlog_format::record::{self, Kind};
+use ttlog_format::span::{SLOT_WORDS, SpanId};
+use ttlog_format::{BLOCK_WORDS, RECORD_MAX_WORDS};
+
+/// The words that descriptions may take before a record.
+const DESCRIPTIONS_WORDS: usize = 96;
+
+/// How many spans of a stack a block begins with: outermost and innermost.
+const STACK_KEPT: usize = 16;
+
+// A fresh block has room for its stack, the descriptions before a record, and any record.
+const _: () = assert!(
+    block::HEADER_WORDS + 4 + 2 * STACK_KEPT + 2 * DESCRIPTIONS_WORDS + RECORD_MAX_WORDS
+        <= BLOCK_WORDS
+);
+
+/// The core of a recorder.
+pub(crate) struct Core {
+    /// Never used twice in a process.
+    pub(crate) id: u64,
+    pub(crate) memory: Memory,
+    pub(crate) clock: Clock,
+    pub(crate) spans: Spans,
+    pub(crate) rings: Box<[Ring]>,
+    pub(crate) path: PathBuf,
+    pool: Pool,
+    sites: Sites,
+    layout: Layout,
+    recording: u64,
+    sentinel: Sentinel,
+    threads: AtomicU64,
+    causes: AtomicU64,
+    dropped_without_block: AtomicU64,
+    sites_without_room: AtomicU64,
+    window_ticks: u64,
+    /// Holds the lock that says that the recording is in use.
+    _file: Option<File>,
+}
+
+/// What a core is made of.
+pub(crate) struct Parts {
+    pub(crate) memory: Memory,
+    pub(crate) layout: Layout,
+    pub(crate) recording: u64,
+    pub(crate) sentinel: Sentinel,
+    pub(crate) clock: Clock,
+    pub(crate) window: Duration,
+    /// Ticks in a second, as far as is known at the start.
+    pub(crate) ticks_per_second: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Option<File>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Core {
+        static CORES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let blocks = parts.layout.blocks;
+        let window = u128::from(parts.ticks_per_second) * parts.window.as_nanos() / 1_000_000_000;
+        Core {
+            id: CORES.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            memory: parts.memory,
+            clock: parts.clock,
+            spans: Spans::new(parts.layout.span_slots),
+            rings: (0..blocks).map(|_| Ring::new()).collect(),
+            path: parts.path,
+            pool: Pool::new(blocks),
+            sites: Sites::new(),
+            layout: parts.layout,
+            recording: parts.recording,
+            sentinel: parts.sentinel,
+            threads: AtomicU64::new(0),
+            causes: AtomicU64::new(0),
+            dropped_without_block: AtomicU64::new(0),
+            sites_without_room: AtomicU64::new(0),
+            window_ticks: u64::try_from(window).unwrap_or(u64::MAX),
+            _file: parts.file,
+        }
+    }
+
+    /// Whether this process is a fork of the one that records here: it must not
+    /// write.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.sentinel.is_wiped()
+    }
+
+    /// Slots of the span table.
+    pub(crate) fn span_slots(&self) -> usize {
+        self.layout.span_slots as usize
+    }
+
+    // Records.
+
+    /// Records an event: `scratch` holds `[header, ticks, site, …]`.
+    #[inline]
+    pub(crate) fn event(
+        &self,
+        kind: Kind,
+        scratch: &mut Scratch,
+        metadata: &'static Metadata<'static>,
+        span: Option<SpanId>,
+    ) {
+        let words = scratch.finish(kind);
+        let recorded = thread::with(self, |ring| {
+            if !ring.enter() {
+                return;
+            }
+            self.know(ring, metadata);
+            self.append(ring, words, None, span, true);
+            ring.leave();
+        });
+        if recorded.is_none() {
+            self.count_dropped();
+        }
+    }
+
+    /// Opens a span: `scratch` holds `[header, ticks, site, span, parent, values…]`.
+    pub(crate) fn open(
+        &self,
+        scratch: &mut Scratch,
+        metadata: &'static Metadata<'static>,
+        parent: Option<SpanId>,
+    ) -> SpanId {
+        let words = scratch.finish(Kind::SpanOpen);
+        let ticks = self.clock.ticks();
+        let opened = thread::with(self, |ring| {
+            let ours = ring.enter();
+            let site = if ours {
+                self.know(ring, metadata)
+            } else {
+                self.sites.find(metadata)
+            };
+            let id = self.open_slot(&ring.slot_hint, words, ticks, metadata, site, parent);
+            if ours {
+                words[3] = id.to_u64();
+                words[4] = parent.map_or(0, SpanId::to_u64);
+                self.append(ring, words, Some(ticks), parent, false);
+                ring.set_described(id);
+                ring.leave();
+            }
+            id
+        });
+        opened.unwrap_or_else(|| {
+            let hint = crate::sync::Number::new(0);
+            let site = self.sites.find(metadata);
+            self.open_slot(&hint, words, ticks, metadata, site, parent)
+        })
+    }
+
+    fn open_slot(
+        &self,
+        hint: &crate::sync::Number,
+        words: &[u64],
+        ticks: u64,
+        metadata: &'static Metadata<'static>,
+        site: Option<u16>,
+        parent: Option<SpanId>,
+    ) -> SpanId {
+        let opening = Opening {
+            ticks,
+            address: sites::address(metadata),
+            site: site.unwrap_or(u16::MAX),
+            parent,
+            values: words.get(5..).unwrap_or(&[]),
+        };
+        let (id, without_slot) = self
+            .spans
+            .open(&self.memory, self.recording, hint, &opening);
+        if let Some(number) = without_slot {
+            self.store_total(totals::SPANS_WITHOUT_SLOT, number);
+        }
+        id
+    }
+
+    /// Records later values of a span: `scratch` holds `[header, ticks, span, values…]`.
+    pub(crate) fn values(&self, scratch: &mut Scratch, span: SpanId) {
+        let words = scratch.finish(Kind::SpanValues);
+        let ticks = self.clock.ticks();
+        self.about(words, ticks, span);
+        let values = words.get(3..).unwrap_or(&[]);
+        self.spans
+            .values(&self.memory, self.recording, span, ticks, values);
+    }
+
+    /// Records that a span follows from another.
+    pub(crate) fn follows(&self, span: SpanId, follows: SpanId) {
+        let mut words = [
+            record::header(Kind::SpanFollows, 4),
+            0,
+            span.to_u64(),
+            follows.to_u64(),
+        ];
+        self.about(&mut words, self.clock.ticks(), span);
+    }
+
+    fn about(&self, words: &mut [u64], ticks: u64, span: SpanId) {
+        thread::with(self, |ring| {
+            if ring.enter() {
+                self.append(ring, words, Some(ticks), Some(span), false);
+                ring.leave();
+            }
+        });
+    }
+
+    /// The calling thread enters a span.
+    #[inline]
+    pub(crate) fn enter(&self, span: SpanId) {
+        let ticks = self.clock.ticks();
+        let mut words = [record::header(Kind::SpanEnter, 3), 0, span.to_u64()];
+        thread::with(self, |ring| {
+            self.spans.enter(
+                &self.memory,
+                span,
+                ticks,
+                ring.thread.get() | (ring.thread_id.get() << 32),
+            );
+            if ring.enter() {
+                self.append(ring, &mut words, Some(ticks), Some(span), false);
+                ring.push(span);
+                ring.leave();
+            }
+        });
+    }
+
+    /// The calling thread leaves a span.
+    #[inline]
+    pub(crate) fn exit(&self, span: SpanId) {
+        let mut words = [record::header(Kind::SpanExit, 3), 0, span.to_u64()];
+        thread::with(self, |ring| {
+            if ring.enter() {
+                self.append(ring, &mut words, None, Some(span), false);
+                ring.pop(span);
+                ring.leave();
+            }
+        });
+    }
+
+    /// Closes a span, and its parents of which it was the last to hold.
+    pub(crate) fn close(&self, span: SpanId) {
+        let mut next = Some(span);
+        while let Some(span) = next {
+            let mut words = [record::header(Kind::SpanClose, 3), 0, span.to_u64()];
+            self.about(&mut words, self.clock.ticks(), span);
+            let parent = self.spans.close(&self.memory, span);
+            next = parent.filter(|&parent| self.spans.release(parent));
+        }
+    }
+
+    /// The innermost span that the calling thread is in.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<SpanId> {
+        thread::with_known(self, Ring::current).flatten()
+    }
+
+    /// The metadata of a span's call site.
+    pub(crate) fn metadata(&self, span: SpanId) -> Option<&'static Metadata<'static>> {
+        self.sites.metadata(self.spans.site(span)?)
+    }
+
+    // Inside a ring that was entered.
+
+    /// Appends a record and, before it, the description of the span that it is about.
+    #[inline]
+    fn append(
+        &self,
+        ring: &Ring,
+        words: &mut [u64],
+        ticks: Option<u64>,
+        about: Option<SpanId>,
+        is_event: bool,
+    ) {
+        let undescribed = about.filter(|&span| !ring.has_described(span));
+        let extra = if undescribed.is_some() {
+            DESCRIPTIONS_WORDS
+        } else {
+            0
+        };
+        let mut open = ring.open_block();
+        let mut fits = open.room() >= words.len() + extra;
+        if !fits && self.switch(ring) {
+            open = ring.open_block();
+            fits = true;
+        }
+        if !fits {
+            ring.dropped
+                .fetch_add(u64::from(is_event), Ordering::Relaxed);
+        } else {
+            let ticks = ticks.unwrap_or_else(|| self.clock.ticks());
+            if let Some(span) = about.filter(|&span| !ring.has_described(span)) {
+                self.describe(ring, &mut open, span, ticks);
+            }
+            if let Some(word) = words.get_mut(1) {
+                *word = ticks;
+            }
+            open.append(&self.memory, words, is_event);
+            ring.advance(&open);
+        }
+        self.tell_dropped(ring, &open);
+    }
+
+    #[inline]
+    fn tell_dropped(&self, ring: &Ring, open: &OpenBlock) {
+        let dropped = ring.dropped.load(Ordering::Relaxed);
+        if dropped != ring.told.get() {
+            ring.told.set(dropped);
+            open.store_dropped(&self.memory, u32::try_from(dropped).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Describes a span and those of its parents that the block has not described,
+    /// parents first, as far as the room for descriptions goes.
+    #[cold]
+    fn describe(&self, ring: &Ring, open: &mut OpenBlock, span: SpanId, ticks: u64) {
+        let mut chain = [None; 8];
+        let mut next = Some(span);
+        for link in &mut chain {
+            *link = next.filter(|&span| !ring.has_described(span));
+            next = link.and_then(|span| self.spans.parent(span));
+        }
+        let mut room = DESCRIPTIONS_WORDS;
+        for &span in chain.iter().flatten().rev() {
+            let mut words = [0; 3 + SLOT_WORDS];
+            let mut slot = [0; SLOT_WORDS];
+            let Some(len) = self
+                .spans
+                .copy(&self.memory, self.recording, span, &mut slot)
+            else {
+                continue;
+            };
+            if 3 + len > room {
+                continue;
+            }
+            room -= 3 + len;
+            words[..3].copy_from_slice(&[
+                record::header(Kind::Description, 3 + len),
+                ticks,
+                span.to_u64(),
+            ]);
+            words[3..3 + len].copy_from_slice(&slot[..len]);
+            open.append(&self.memory, &words[..3 + len], false);
+            ring.set_described(span);
+        }
+    }
+
+    /// Goes on in another block, if one is to be had.
+    #[cold]
+    pub(crate) fn switch(&self, ring: &Ring) -> bool {
+        let clocks = self.clock.sample();
+        let Some(taken) = self.take(clocks.ticks) else {
+            return false;
+        };
+        let previous = ring.block.get();
+        let is_first = previous == NOBODY;
+        let header = block::Header {
+            recording: self.recording,
+            sequence: taken.sequence,
+            index: taken.index,
+            kind: block::Kind::Records,
+            thread: ring.thread.get() as u32,
+            thread_id: ring.thread_id.get() as u32,
+            thread_name: ring.name(),
+            events_before: ring.events(),
+            previous_sequence: ring.sequence.get(),
+            previous_index: if is_first { 0 } else { previous as u32 },
+            previous_events: ring.block_events() as u32,
+            clocks,
+            retired: self.retire(taken),
+            pair: self
+                .pool
+                .holder(taken.index)
+                .map_or(0, |holder| holder.pair.get() as usize),
+        };
+        let mut open = OpenBlock::begin(&self.memory, self.base(taken.index), &header);
+        ring.forget_described();
+        self.write_stack(ring, &mut open, clocks.ticks);
+        let dropped = ring.dropped.load(Ordering::Relaxed);
+        open.publish(
+            &self.memory,
+            &header,
+            u32::try_from(dropped).unwrap_or(u32::MAX),
+        );
+        ring.told.set(dropped);
+        ring.events_before.set(header.events_before);
+        ring.move_to(taken.index, taken.sequence, &open);
+        if !is_first {
+            self.pool.fill(previous as u32);
+        }
+        true
+    }
+
+    fn take(&self, now: u64) -> Option<Taken> {
+        let kept_since = now.saturating_sub(self.window_ticks);
+        self.pool.take(kept_since).or_else(|| {
+            self.end_dead_threads(now);
+            self.pool.take(kept_since)
+        })
+    }
+
+    /// Adds the totals of the thread whose last block was taken to those of its
+    /// place, and frees its ring.
+    fn retire(&self, taken: Taken) -> Retired {
+        let Some(holder) = self.pool.holder(taken.index) else {
+            return Retired::default();
+        };
+        let gone = taken
+            .retired_ring
+            .and_then(|ring| self.rings.get(ring as usize));
+        if let Some(ring) = gone {
+            let dropped = ring.dropped.load(Ordering::Relaxed);
+            holder
+                .retired_events
+                .set(holder.retired_events.get() + ring.events());
+            holder
+                .retired_dropped
+                .set(holder.retired_dropped.get() + dropped);
+            ring.free();
+        }
+        holder.ring.set(NOBODY);
+        holder.pair.set(1 - (holder.pair.get() & 1));
+        Retired {
+            events: holder.retired_events.get(),
+            dropped: holder.retired_dropped.get(),
+        }
+    }
+
+    /// Begins a block with the spans that its thread is in: what they are, then
+    /// their ids.
+    fn write_stack(&self, ring: &Ring, open: &mut OpenBlock, ticks: u64) {
+        let (depth, stack) = ring.stack();
+        let outermost = stack.len().min(STACK_KEPT);
+        let innermost = stack.len().saturating_sub(STACK_KEPT).max(outermost);
+        if let Some(current) = ring.current() {
+            self.describe(ring, open, current, ticks);
+        }
+        let mut words = [0; 4 + 2 * STACK_KEPT];
+        let ids = stack[..outermost].iter().chain(&stack[innermost..]);
+        let mut len = 4;
+        for id in ids {
+            words[len] = id.get();
+            len += 1;
+        }
+        words[..4].copy_from_slice(&[
+            record::header(Kind::Stack, len),
+            ticks,
+            depth,
+            outermost as u64,
+        ]);
+        open.write(&self.memory, &words[..len]);
+    }
+
+    fn base(&self, index: u32) -> usize {
+        self.layout.block_offset(index) as usize / 8
+    }
+
+    // Call sites.
+
+    /// Makes a call site known.
+    #[inline]
+    fn know(&self, ring: &Ring, metadata: &'static Metadata<'static>) -> Option<u16> {
+        let known = self.sites.find(metadata);
+        if known.is_some() {
+            known
+        } else {
+            self.describe_site(Some(ring), metadata)
+        }
+    }
+
+    /// Makes a call site known before its first record.
+    pub(crate) fn register(&self, metadata: &'static Metadata<'static>) {
+        if !self.is_forked() && self.sites.find(metadata).is_none() {
+            self.describe_site(None, metadata);
+        }
+    }
+
+    #[cold]
+    fn describe_site(
+        &self,
+        ring: Option<&Ring>,
+        metadata: &'static Metadata<'static>,
+    ) -> Option<u16> {
+        let mut words = [0; RECORD_MAX_WORDS];
+        let len = sites::encode(metadata, self.clock.ticks(), &mut words);
+        let words = &words[..len];
+        let Ok(mut writer) = self.sites.writer.try_lock() else {
+            if let Some(ring) = ring {
+                self.describe_site_inline(ring, words);
+            }
+            return None;
+        };
+        if let Some(known) = self.sites.find(metadata) {
+            return Some(known);
+        }
+        let full = writer.copies.is_none_or(|[copy, _]| copy.room() < len);
+        if full && !self.take_site_blocks(&mut writer) {
+            let lost = self.sites_without_room.fetch_add(1, Ordering::Relaxed) + 1;
+            self.store_total(totals::SITES_WITHOUT_ROOM, lost);
+        } else if let Some(copies) = &mut writer.copies {
+            copies
+                .iter_mut()
+                .for_each(|copy| copy.append(&self.memory, words, false));
+        }
+        self.sites.insert(metadata)
+    }
+
+    /// Describes a call site in the thread's own block, where others cannot wait for it.
+    fn describe_site_inline(&self, ring: &Ring, words: &[u64]) {
+        let mut open = ring.open_block();
+        if open.room() < words.len() && self.switch(ring) {
+            open = ring.open_block();
+        }
+        if open.room() >= words.len() {
+            open.append(&self.memory, words, false);
+            ring.advance(&open);
+        }
+    }
+
+    /// Takes two blocks for call sites, half a pool apart, while they fill no
+    /// more than a quarter of it.
+    fn take_site_blocks(&self, writer: &mut sites::Writer) -> bool {
+        let blocks = self.pool.blocks();
+        if writer.blocks + 2 > (blocks / 4).max(2) {
+            return false;
+        }
+        let Some(first) = self.pool.take_near(writer.blocks / 2) else {
+            return false;
+        };
+        let second = self.pool.take_near(first.index as usize + blocks / 2);
+        let copies = [Some(first), second].map(|taken| taken.map(|taken| self.begin_sites(taken)));
+        writer.blocks += 2;
+        writer.copies = match copies {
+            [Some(first), Some(second)] => Some([first, second]),
+            _ => None,
+        };
+        writer.copies.is_some()
+    }
+
+    fn begin_sites(&self, taken: Taken) -> OpenBlock {
+        let header = block::Header {
+            recording: self.recording,
+            sequence: taken.sequence,
+            index: taken.index,
+            kind: block::Kind::CallSites,
+            thread: 0,
+            thread_id: 0,
+            thread_name: Default::default(),
+            events_before: 0,
+            previous_sequence: 0,
+            previous_index: 0,
+            previous_events: 0,
+            clocks: self.clock.sample(),
+            retired: self.retire(taken),
+            pair: self
+                .pool
+                .holder(taken.index)
+                .map_or(0, |holder| holder.pair.get() as usize),
+        };
+        let open = OpenBlock::begin(&self.memory, self.base(taken.index), &header);
+        open.publish(&self.memory, &header, 0);
+        open
+    }
+
+    // Threads.
+
+    /// A ring with a block for the calling thread; `None` if there is none.
+    pub(crate) fn begin_thread(
+        &self,
+        name: [u8; block::THREAD_NAME_BYTES],
+        thread_id: u32,
+    ) -> Option<u32> {
+        let start = self.threads.load(Ordering::Relaxed) as usize;
+        let rings = self.rings.len();
+        let index = (0..rings)
+            .map(|i| (start + i) % rings)
+            .find(|&i| self.rings[i].own())?;
+        let ring = &self.rings[index];
+        ring.enter();
+        ring.set_name(name);
+        ring.thread_id.set(u64::from(thread_id));
+        ring.thread
+            .set(self.threads.fetch_add(1, Ordering::Relaxed) + 1);
+        ring.slot_hint.set(ring.thread.get().wrapping_mul(61));
+        let has_block = self.switch(ring);
+        ring.leave();
+        if !has_block {
+            ring.free();
+            return None;
+        }
+        self.hold(ring, index as u64);
+        Some(index as u32)
+    }
+
+    fn hold(&self, ring: &Ring, index: u64) {
+        if let Some(holder) = self.pool.holder(ring.block.get() as u32) {
+            holder.ring.set(index);
+        }
+    }
+
+    /// The thread of a ring ends; gives what [`Core::reopen_thread`] wants.
+    pub(crate) fn end_thread(&self, index: u32) -> u64 {
+        let Some(ring) = self.rings.get(index as usize) else {
+            return 0;
+        };
+        self.hold(ring, u64::from(index));
+        self.pool.end(ring.block.get() as u32, self.clock.ticks())
+    }
+
+    /// A thread that has ended takes its last block back, unless it was taken.
+    pub(crate) fn reopen_thread(&self, index: u32, generation: u64, state: u64) -> bool {
+        let Some(ring) = self.rings.get(index as usize) else {
+            return false;
+        };
+        let block = ring.block.get() as u32;
+        if !self.pool.reopen(block, state) {
+            return false;
+        }
+        let ours = ring.generation.load(Ordering::Relaxed) == generation
+            && self
+                .pool
+                .holder(block)
+                .is_some_and(|holder| holder.ring.get() == u64::from(index));
+        if !ours {
+            // The block is another thread's that ended in the same turn.
+            self.pool.end(block, self.clock.ticks());
+        }
+        ours
+    }
+
+    /// Ends the threads that died without a word, a few at a time: the pool is
+    /// short, and their blocks are still held.
+    #[cold]
+    fn end_dead_threads(&self, now: u64) {
+        const AT_ONCE: usize = 64;
+        let start = now as usize;
+        let rings = self.rings.len();
+        let held = (0..rings).map(|i| (start.wrapping_add(i)) % rings);
+        let owned = held.filter(|&i| self.rings[i].is_owned());
+        for index in owned.take(AT_ONCE) {
+            let ring = &self.rings[index];
+            let block = ring.block.get();
+            let holds = block != NOBODY && self.pool.is_held(block as usize);
+            if holds && thread::is_gone(ring.thread_id.get() as u32) {
+                self.hold(ring, index as u64);
+                self.pool.end(block as u32, now);
+            }
+        }
+    }
+
+    // Counts and causes.
+
+    #[cold]
+    pub(crate) fn count_dropped(&self) {
+        if !self.is_forked() {
+            let dropped = self.dropped_without_block.fetch_add(1, Ordering::Relaxed) + 1;
+            self.store_total(totals::DROPPED_WITHOUT_BLOCK, dropped);
+        }
+    }
+
+    /// Mirrors a total; of two threads that store, the larger must stay.
+    fn store_total(&self, which: usize, total: u64) {
+        let word = TOTALS_OFFSET as usize / 8 + which;
+        self.memory.raise(word, total);
+    }
+
+    /// What was recorded and what was not, so far.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let owned = self.rings.iter().filter(|ring| ring.is_owned());
+        let rings = owned.map(|ring| (ring.events(), ring.dropped.load(Ordering::Relaxed)));
+        let gone = self.pool.holders().iter();
+        let gone = gone.map(|holder| (holder.retired_events.get(), holder.retired_dropped.get()));
+        let lost = (0, self.dropped_without_block.load(Ordering::Relaxed));
+        rings
+            .chain(gone)
+            .chain([lost])
+            .fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1))
+    }
+
+    /// Appends a cause.
+    pub(crate) fn cause(&self, kind: cause::Kind) {
+        if self.is_forked() {
+            return;
+        }
+        let number = self.causes.fetch_add(1, Ordering::Relaxed);
+        let clocks = self.clock.sample();
+        let cause = Cause {
+            kind,
+            ticks: clocks.ticks,
+            number,
+            thread_id: thread::id(),
+            wall_ns: clocks.wall_ns,
+        };
+        let words = cause.encode(self.recording);
+        let base = cause::offset(cause::place(number)) as usize / 8;
+        self.memory.store(base, 0);
+        words
+            .iter()
+            .enumerate()
+            .skip(1)
+            .for_each(|(i, &word)| self.memory.store(base + i, word));
+        self.memory.publish(base, words[0]);
+    }
+}

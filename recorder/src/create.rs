@@ -1,0 +1,692 @@
+//! The recording's file, from nothing to mapped and named.
+//!
+//! Whatever can go wrong with a disk goes wrong here, as an error, and not later
+//! as a SIGBUS: every byte is allocated, mapped and faulted in before the file
+//! gets its name. A reader that lists the directory sees whole recordings only,
+//! and a start that fails leaves nothing.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, FlockOperation, IFlags, Mode, OFlags, RenameFlags, fallocate,
+    fchmod, flock, fstat, ioctl_getflags, ioctl_setflags, linkat, openat, renameat_with, unlinkat,
+};
+use rustix::io::Errno;
+use ttlog_format::BLOCK_BYTES;
+use ttlog_format::clock::{Sample, Source};
+use ttlog_format::header::{Header, Layout};
+
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::limits;
+use crate::place::Place;
+use crate::settings::Settings;
+
+/// Fewer blocks than 1 MiB of them is no recording.
+const BLOCKS_MIN: u32 = (1 << 20) / BLOCK_BYTES as u32;
+
+/// How many names are tried, a millisecond apart.
+const NAMES_MAX: u64 = 1000;
+
+/// A recording that was just begun.
+#[derive(Debug)]
+pub(crate) struct Created {
+    /// The whole file. Nothing but the headers has been written.
+    pub(crate) map: MmapRaw,
+    /// What was written to its beginning and its end.
+    pub(crate) header: Header,
+    /// Its absolute path.
+    pub(crate) path: PathBuf,
+    /// The file, with an exclusive flock(2) that says that its writer lives. The
+    /// mapping keeps it too, so a process that forks and unmaps nothing passes it on.
+    pub(crate) file: File,
+}
+
+/// Creates the recording that the settings ask for, in the first place that
+/// takes it.
+///
+/// # Errors
+/// Settings out of bounds, or no place that takes it. No file is left.
+pub(crate) fn create(
+    settings: &Settings,
+    sample_clocks: impl Fn() -> Sample,
+    clock: Source,
+) -> Result<Created, Error> {
+    let begun = sample_clocks();
+    let capacity_bytes = settings.capacity_bytes()?;
+    let request = Request {
+        settings,
+        asked_bytes: capacity_bytes,
+        asked: Layout {
+            span_slots: settings.span_slots()?,
+            blocks: (capacity_bytes / BLOCK_BYTES as u64) as u32,
+        },
+        begun,
+        sample_clocks: &sample_clocks,
+        clock,
+    };
+    if let Some(directory) = &settings.directory {
+        return request.create_in(&Place::asked_for(directory)?);
+    }
+    let mut reasons = Vec::new();
+    for place in [Place::in_memory, Place::among_temporary_files] {
+        match place().and_then(|place| request.create_in(&place)) {
+            Ok(created) => return Ok(created),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    Err(Error::no_place(reasons))
+}
+
+/// What is wanted, wherever it is going to be.
+struct Request<'a> {
+    settings: &'a Settings,
+    asked_bytes: u64,
+    asked: Layout,
+    begun: Sample,
+    sample_clocks: &'a dyn Fn() -> Sample,
+    clock: Source,
+}
+
+impl Request<'_> {
+    fn create_in(&self, place: &Place) -> Result<Created, Error> {
+        let (allowed, reason) = limits::allowed(self.asked.file_bytes(), place.on_tmpfs);
+        let (layout, limited_by) = fitted(self.asked, allowed, reason)?;
+        place.has_room(layout.file_bytes())?;
+        self.create_as(layout, limited_by, Unfinished::create(place)?)
+    }
+
+    fn create_as(
+        &self,
+        layout: Layout,
+        limited_by: String,
+        unfinished: Unfinished<'_>,
+    ) -> Result<Created, Error> {
+        let map = unfinished.prepare(layout.file_bytes())?;
+        let header = self.header(layout, limited_by);
+        let bytes = header.encode();
+        for offset in [0, layout.copy_offset()] {
+            let written = unfinished.file.write_all_at(&bytes[..], offset);
+            unfinished.tried("write the header of", written)?;
+        }
+        let (file, path) = unfinished.named(header.pid, self.begun.wall_ns / 1_000_000)?;
+        Ok(Created {
+            map,
+            header,
+            path,
+            file,
+        })
+    }
+
+    fn header(&self, layout: Layout, limited_by: String) -> Header {
+        let identity = Identity::of_this_process();
+        Header {
+            recording: identity.recording,
+            layout,
+            pid: identity.pid,
+            uid: identity.uid,
+            start_time: identity.start_time,
+            pid_namespace: identity.pid_namespace,
+            boot_id: identity.boot_id,
+            executable: identity.executable,
+            build_id: identity.build_id,
+            host: identity.host,
+            name: self.settings.name.clone().unwrap_or(identity.name),
+            clock: self.clock,
+            samples: [self.begun, (self.sample_clocks)()],
+            window_ns: self.settings.window_ns(),
+            asked_bytes: self.asked_bytes,
+            limited_by,
+            filter: self.settings.filter().to_owned(),
+        }
+    }
+}
+
+/// As many of the blocks as the allowed bytes hold, and why not all.
+fn fitted(asked: Layout, allowed_bytes: u64, reason: String) -> Result<(Layout, String), Error> {
+    if allowed_bytes >= asked.file_bytes() {
+        return Ok((asked, String::new()));
+    }
+    let around = Layout { blocks: 0, ..asked }.file_bytes();
+    let blocks = allowed_bytes.saturating_sub(around) / BLOCK_BYTES as u64;
+    let layout = Layout {
+        blocks: blocks.min(asked.blocks.into()) as u32,
+        ..asked
+    };
+    if layout.blocks < BLOCKS_MIN {
+        let least = Layout {
+            blocks: BLOCKS_MIN,
+            ..asked
+        }
+        .file_bytes();
+        return Err(Error::limit(least, reason));
+    }
+    Ok((layout, reason))
+}
+
+/// A file that no reader looks for yet: it has no name, or, where there are no
+/// unnamed files, one that begins with a dot. Dropped, it is gone.
+struct Unfinished<'a> {
+    file: File,
+    place: &'a Place,
+    name: DotName<'a>,
+}
+
+impl<'a> Unfinished<'a> {
+    fn create(place: &'a Place) -> Result<Unfinished<'a>, Error> {
+        // An unnamed file gets its name through /proc.
+        let nameable = std::fs::exists("/proc/self/fd").unwrap_or(false);
+        if nameable && let Ok(file) = opened(&place.directory, ".", OFlags::TMPFILE) {
+            let name = DotName {
+                directory: &place.directory,
+                name: None,
+            };
+            return Ok(Unfinished { file, place, name });
+        }
+        Unfinished::create_with_dot(place)
+    }
+
+    fn create_with_dot(place: &'a Place) -> Result<Unfinished<'a>, Error> {
+        let (pid, now) = (std::process::id(), std::time::SystemTime::now());
+        let since = now
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        let first = u64::try_from(since.as_millis()).unwrap_or(0);
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        for stamp in first..first.saturating_add(NAMES_MAX) {
+            let name = format!(".ttlog-{pid}-{stamp}.tmp");
+            match opened(&place.directory, &name, flags) {
+                Ok(file) => {
+                    let name = DotName {
+                        directory: &place.directory,
+                        name: Some(name),
+                    };
+                    return Ok(Unfinished { file, place, name });
+                }
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(Error::io("create a file in", &place.path, error)),
+            }
+        }
+        Err(Error::io("create a file in", &place.path, Errno::EXIST))
+    }
+
+    /// Allocates, maps and locks the file.
+    fn prepare(&self, bytes: u64) -> Result<MmapRaw, Error> {
+        let private = Mode::RUSR | Mode::WUSR;
+        self.tried("set the mode of", fchmod(&self.file, private))?;
+        let stat = self.tried("look at", fstat(&self.file))?;
+        if stat.st_mode & 0o777 != 0o600 {
+            let found = format!("its files have mode {:03o}, not 600", stat.st_mode & 0o777);
+            return Err(Error::directory(
+                &self.place.path,
+                found,
+                "choose another file system",
+            ));
+        }
+        // On btrfs, writing a block again would allocate another one, which can
+        // fail. The flag counts for empty files only, and elsewhere for nothing.
+        if let Ok(flags) = ioctl_getflags(&self.file) {
+            let _ = ioctl_setflags(&self.file, flags | IFlags::NOCOW);
+        }
+        let zeroed = self.tried("allocate", allocate(&self.file, bytes))?;
+        let map = usize::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
+        let map = map.and_then(|len| MmapOptions::new().len(len).map_raw(&self.file));
+        let map = self.tried("map", map)?;
+        self.tried("fault in", populate(&map, &self.file, bytes, zeroed))?;
+        self.tried(
+            "lock",
+            flock(&self.file, FlockOperation::NonBlockingLockExclusive),
+        )?;
+        Ok(map)
+    }
+
+    /// Gives the file its name, which is one that no other file has.
+    fn named(mut self, pid: u32, first_stamp: u64) -> Result<(File, PathBuf), Error> {
+        for stamp in first_stamp..first_stamp.saturating_add(NAMES_MAX) {
+            let name = format!("ttlog-{pid}-{stamp}.ring");
+            let linked = match &self.name.name {
+                None => self.link_unnamed(&name),
+                Some(dot_name) => self.rename(dot_name, &name),
+            };
+            match linked {
+                Ok(()) => {
+                    self.name.keep();
+                    return Ok((self.file, self.place.path.join(name)));
+                }
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(Error::io("name a file in", &self.place.path, error)),
+            }
+        }
+        Err(Error::io("name a file in", &self.place.path, Errno::EXIST))
+    }
+
+    fn link_unnamed(&self, name: &str) -> Result<(), Errno> {
+        let file = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        linkat(
+            CWD,
+            file,
+            &self.place.directory,
+            name,
+            AtFlags::SYMLINK_FOLLOW,
+        )
+    }
+
+    fn rename(&self, dot_name: &str, name: &str) -> Result<(), Errno> {
+        let directory = &self.place.directory;
+        match renameat_with(directory, dot_name, directory, name, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                linkat(directory, dot_name, directory, name, AtFlags::empty())?;
+                let _ = unlinkat(directory, dot_name, AtFlags::empty());
+                Ok(())
+            }
+            renamed => renamed,
+        }
+    }
+
+    fn tried<T, E: Into<io::Error>>(
+        &self,
+        action: &'static str,
+        result: Result<T, E>,
+    ) -> Result<T, Error> {
+        result.map_err(|error| {
+            let file = self.name.name.as_deref().unwrap_or("(an unnamed file)");
+            Error::io(action, self.place.path.join(file), error)
+        })
+    }
+}
+
+/// The name of an unfinished file, if it has one, that goes unless it is kept.
+struct DotName<'a> {
+    directory: &'a OwnedFd,
+    name: Option<String>,
+}
+
+impl DotName<'_> {
+    fn keep(&mut self) {
+        self.name = None;
+    }
+}
+
+impl Drop for DotName<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            let _ = unlinkat(self.directory, name.as_str(), AtFlags::empty());
+        }
+    }
+}
+
+fn opened(directory: &OwnedFd, name: &str, flags: OFlags) -> Result<File, Errno> {
+    let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
+    openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+}
+
+/// Allocates every byte; whether that was by writing zeros.
+fn allocate(file: &File, bytes: u64) -> io::Result<bool> {
+    loop {
+        match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                write_zeros(file, bytes)?;
+                return Ok(true);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; 64 * 1024];
+    let mut offset = 0;
+    while offset < bytes {
+        let len = (bytes - offset).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..len as usize], offset)?;
+        offset += len;
+    }
+    Ok(())
+}
+
+/// Faults every page in, for writing, so that no store has to wait for it and
+/// none can fail.
+///
+/// Kernels before 5.14 have no `MADV_POPULATE_WRITE`. There, zeros are written,
+/// which allocates the pages and leaves the first store into each a minor fault.
+fn populate(map: &MmapRaw, file: &File, bytes: u64, zeroed: bool) -> io::Result<()> {
+    loop {
+        match map.advise(Advice::PopulateWrite) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput && zeroed => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return write_zeros(file, bytes);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    fn settings(directory: &Path) -> Settings {
+        Settings {
+            directory: Some(directory.to_owned()),
+            capacity_mib: Some(1),
+            span_slots: Some(256),
+            ..Settings::default()
+        }
+    }
+
+    fn sampler() -> impl Fn() -> Sample {
+        let next = Cell::new(0);
+        move || {
+            let ticks = next.replace(next.get() + 1);
+            Sample {
+                ticks,
+                monotonic_ns: 2,
+                boottime_ns: 3,
+                wall_ns: 1_700_000_000_123_456_789,
+            }
+        }
+    }
+
+    fn create_with(settings: &Settings) -> Result<Created, Error> {
+        create(settings, sampler(), Source::Monotonic)
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn request<'a>(settings: &'a Settings, sample_clocks: &'a dyn Fn() -> Sample) -> Request<'a> {
+        Request {
+            settings,
+            asked_bytes: 1 << 20,
+            asked: Layout {
+                span_slots: 256,
+                blocks: 256,
+            },
+            begun: sample_clocks(),
+            sample_clocks,
+            clock: Source::Tsc,
+        }
+    }
+
+    fn is_whole(created: &Created) {
+        let bytes = fs::read(&created.path).unwrap();
+        let layout = created.header.layout;
+        assert_eq!(bytes.len() as u64, layout.file_bytes());
+        assert_eq!(created.map.len(), bytes.len());
+        let at_end = &bytes[layout.copy_offset() as usize..];
+        assert_eq!(Header::decode(&bytes).as_ref(), Ok(&created.header));
+        assert_eq!(Header::decode(at_end).as_ref(), Ok(&created.header));
+        let between = &bytes[4096..layout.copy_offset() as usize];
+        assert!(between.iter().all(|&byte| byte == 0));
+        let stat = fs::metadata(&created.path).unwrap();
+        assert_eq!(stat.permissions().mode() & 0o7777, 0o600);
+        assert!(stat.blocks() * 512 >= layout.file_bytes(), "sparse");
+        assert!(created.path.is_absolute());
+    }
+
+    /// Runs the calling test once more, in a process of its own that the shell
+    /// prepared, and says whether this is that process.
+    fn runs_after(preparation: &str, directory: &Path) -> bool {
+        const VARIABLE: &str = "TTLOG_TEST_PREPARED";
+        if std::env::var_os(VARIABLE).is_some() {
+            return true;
+        }
+        let thread = std::thread::current();
+        let output = Command::new("sh")
+            .args([
+                "-c",
+                &format!("{preparation} && exec \"$0\" --exact \"$1\" --nocapture"),
+            ])
+            .arg(std::env::current_exe().unwrap())
+            .arg(thread.name().unwrap())
+            .env(VARIABLE, directory)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{output:?}"
+        );
+        false
+    }
+
+    fn prepared_directory() -> PathBuf {
+        std::env::var_os("TTLOG_TEST_PREPARED").unwrap().into()
+    }
+
+    #[test]
+    fn a_recording_is_whole_when_it_has_its_name() {
+        let top = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            name: Some("payments".into()),
+            ..settings(top.path())
+        };
+        let created = create_with(&settings).unwrap();
+        is_whole(&created);
+        let name = format!("ttlog-{}-1700000000123.ring", std::process::id());
+        assert_eq!(names(top.path()), [name]);
+        let header = &created.header;
+        assert_eq!(
+            (header.name.as_str(), header.limited_by.as_str()),
+            ("payments", "")
+        );
+        assert_eq!((header.asked_bytes, header.layout.blocks), (1 << 20, 256));
+        assert_eq!(header.samples.map(|sample| sample.ticks), [0, 1]);
+    }
+
+    #[test]
+    fn names_are_never_taken_twice() {
+        let top = tempfile::tempdir().unwrap();
+        let all: Vec<_> = (0..3)
+            .map(|_| create_with(&settings(top.path())).unwrap())
+            .collect();
+        assert_eq!(names(top.path()).len(), 3);
+        assert!(
+            all[2]
+                .path
+                .to_str()
+                .unwrap()
+                .ends_with("-1700000000125.ring")
+        );
+        all.iter().for_each(is_whole);
+    }
+
+    #[test]
+    fn without_unnamed_files_a_dot_name_does() {
+        let top = tempfile::tempdir().unwrap();
+        let place = Place::asked_for(top.path()).unwrap();
+        let (settings, sampler) = (settings(top.path()), sampler());
+        let request = request(&settings, &sampler);
+        for _ in 0..2 {
+            let unfinished = Unfinished::create_with_dot(&place).unwrap();
+            let name = names(top.path()).remove(0);
+            assert!(
+                name.starts_with(".ttlog-") && name.ends_with(".tmp"),
+                "{name}"
+            );
+            is_whole(
+                &request
+                    .create_as(request.asked, String::new(), unfinished)
+                    .unwrap(),
+            );
+        }
+        let names = names(top.path());
+        assert!(
+            names.len() == 2 && names.iter().all(|name| name.ends_with(".ring")),
+            "{names:?}"
+        );
+    }
+
+    #[test]
+    fn an_unfinished_file_is_gone_when_it_is_dropped() {
+        let top = tempfile::tempdir().unwrap();
+        let place = Place::asked_for(top.path()).unwrap();
+        for create in [Unfinished::create, Unfinished::create_with_dot] {
+            let unfinished = create(&place).unwrap();
+            unfinished.prepare(1 << 20).unwrap();
+            let too_long = unfinished.prepare(1 << 62).unwrap_err().to_string();
+            assert!(too_long.starts_with("cannot allocate /"), "{too_long}");
+            drop(unfinished);
+            assert_eq!(names(top.path()), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn whoever_has_the_map_holds_the_lock() {
+        let top = tempfile::tempdir().unwrap();
+        let created = create_with(&settings(top.path())).unwrap();
+        let path = created.path.clone();
+        let try_lock = || {
+            let file = File::open(&path).unwrap();
+            flock(&file, FlockOperation::NonBlockingLockExclusive)
+        };
+        assert_eq!(try_lock(), Err(Errno::WOULDBLOCK));
+        drop(created.file);
+        assert_eq!(try_lock(), Err(Errno::WOULDBLOCK));
+        drop(created.map);
+        assert_eq!(try_lock(), Ok(()));
+    }
+
+    #[test]
+    fn stores_into_the_map_reach_the_file() {
+        let top = tempfile::tempdir().unwrap();
+        let created = create_with(&settings(top.path())).unwrap();
+        // SAFETY: a map is as good for stores as its length says, and nobody else
+        // has this one.
+        unsafe { created.map.as_mut_ptr().write_volatile(7) };
+        assert_eq!(fs::read(&created.path).unwrap()[0], 7);
+    }
+
+    #[test]
+    fn the_mode_is_0600_under_umask_0() {
+        let top = tempfile::tempdir().unwrap();
+        if runs_after("umask 0", top.path()) {
+            let below = prepared_directory().join("a");
+            is_whole(&create_with(&settings(&below)).unwrap());
+            assert_eq!(
+                fs::metadata(below).unwrap().permissions().mode() & 0o7777,
+                0o700
+            );
+        }
+    }
+
+    #[test]
+    fn the_mode_is_0600_under_umask_777() {
+        let top = tempfile::tempdir().unwrap();
+        if runs_after("umask 777", top.path()) {
+            is_whole(&create_with(&settings(&prepared_directory())).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_file_size_limit_makes_the_recording_smaller() {
+        let top = tempfile::tempdir().unwrap();
+        if runs_after("ulimit -f 4096", top.path()) {
+            let settings = Settings {
+                capacity_mib: Some(64),
+                ..settings(&prepared_directory())
+            };
+            let created = create_with(&settings).unwrap();
+            is_whole(&created);
+            let header = &created.header;
+            assert!((256..16384).contains(&header.layout.blocks));
+            assert_eq!(header.asked_bytes, 64 << 20);
+            assert!(
+                header.limited_by.starts_with("RLIMIT_FSIZE is "),
+                "{}",
+                header.limited_by
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_size_limit_that_leaves_nothing_is_an_error_that_leaves_no_file() {
+        let top = tempfile::tempdir().unwrap();
+        if runs_after("ulimit -f 64", top.path()) {
+            let text = create_with(&settings(&prepared_directory()))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                text.contains("RLIMIT_FSIZE is 0.0") && text.contains("raise the limit"),
+                "{text}"
+            );
+            assert_eq!(names(&prepared_directory()), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn settings_out_of_bounds_leave_no_file() {
+        let top = tempfile::tempdir().unwrap();
+        let no_capacity = Settings {
+            capacity_mib: Some(0),
+            ..settings(top.path())
+        };
+        let many_spans = Settings {
+            span_slots: Some(usize::MAX),
+            ..settings(top.path())
+        };
+        assert!(create_with(&no_capacity).is_err() && create_with(&many_spans).is_err());
+        assert_eq!(names(top.path()), [""; 0]);
+    }
+
+    #[test]
+    fn a_directory_that_is_a_file_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(create_with(&settings(file.path())).is_err());
+    }
+
+    #[test]
+    fn without_a_directory_some_default_takes_it() {
+        let settings = Settings {
+            directory: None,
+            ..settings(Path::new("/"))
+        };
+        let created = create_with(&settings).unwrap();
+        fs::remove_file(&created.path).unwrap();
+        let parent = created.path.parent().unwrap().file_name().unwrap();
+        assert_eq!(
+            parent.to_str().unwrap(),
+            format!("ttlog-{}", created.header.uid)
+        );
+    }
+
+    #[test]
+    fn blocks_are_whole_and_at_least_a_mebibyte() {
+        let asked = Layout {
+            span_slots: 256,
+            blocks: 2560,
+        };
+        let least = Layout {
+            blocks: BLOCKS_MIN,
+            ..asked
+        }
+        .file_bytes();
+        let fits =
+            |bytes| fitted(asked, bytes, "x".into()).map(|(layout, why)| (layout.blocks, why));
+        assert_eq!(fits(asked.file_bytes()).unwrap(), (2560, String::new()));
+        assert_eq!(fits(asked.file_bytes() - 1).unwrap(), (2559, "x".into()));
+        assert_eq!(fits(least).unwrap(), (256, "x".into()));
+        assert!(fits(least - 1).is_err() && fits(0).is_err());
+    }
+}

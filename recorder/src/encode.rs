@@ -1,0 +1,65 @@
+//! What `tracing` hands over, as records: the part that both adapters share.
+
+use crate::core::Core;
+use crate::scratch::Scratch;
+use crate::sites::address;
+use tracing_core::Event;
+use tracing_core::span::{Attributes, Id, Record};
+use ttlog_format::record::Kind;
+use ttlog_format::span::SpanId;
+
+/// Records an event; `find` gives the recording's span for an id.
+#[inline]
+pub(crate) fn event(core: &Core, event: &Event<'_>, find: impl Fn(&Id) -> Option<SpanId>) {
+    let metadata = event.metadata();
+    let mut scratch = Scratch::new(metadata.fields().len());
+    scratch.push(0);
+    scratch.push(0);
+    scratch.push(address(metadata));
+    let explicit = event.parent().and_then(find);
+    let kind = match explicit {
+        Some(span) => {
+            scratch.push(span.to_u64());
+            Kind::EventIn
+        }
+        None if event.is_contextual() => Kind::Event,
+        None => Kind::EventRoot,
+    };
+    event.record(&mut scratch);
+    core.event(kind, &mut scratch, metadata, explicit);
+}
+
+/// The parent that a new span has.
+pub(crate) fn parent(
+    core: &Core,
+    attributes: &Attributes<'_>,
+    find: impl Fn(&Id) -> Option<SpanId>,
+) -> Option<SpanId> {
+    if attributes.is_contextual() {
+        core.current()
+    } else {
+        attributes.parent().and_then(find)
+    }
+}
+
+/// Opens a span.
+pub(crate) fn open(core: &Core, attributes: &Attributes<'_>, parent: Option<SpanId>) -> SpanId {
+    let metadata = attributes.metadata();
+    let mut scratch = Scratch::new(metadata.fields().len());
+    [0, 0, address(metadata), 0, 0]
+        .into_iter()
+        .for_each(|word| scratch.push(word));
+    attributes.record(&mut scratch);
+    core.open(&mut scratch, metadata, parent)
+}
+
+/// Records later values of a span.
+pub(crate) fn values(core: &Core, span: SpanId, values: &Record<'_>) {
+    // How many fields are still to come is not known here: none is reserved for.
+    let mut scratch = Scratch::new(0);
+    [0, 0, span.to_u64()]
+        .into_iter()
+        .for_each(|word| scratch.push(word));
+    values.record(&mut scratch);
+    core.values(&mut scratch, span);
+}

@@ -1,0 +1,273 @@
+//! Why a recorder could not be had, or a snapshot not be written.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// What the recorder could not do, why, and what would help.
+///
+/// Its text is whole in itself, the cause included; [`source`](StdError::source)
+/// gives the cause to those who want to look at it.
+#[derive(Debug)]
+pub struct Error {
+    kind: Box<Kind>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    AlreadyInstalled(Source),
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    Filter {
+        text: String,
+        source: Source,
+    },
+    Value {
+        name: &'static str,
+        found: String,
+        expected: String,
+    },
+    NoRoom {
+        path: PathBuf,
+        needed: u64,
+        free: u64,
+    },
+    NetworkFileSystem {
+        path: PathBuf,
+        kind: &'static str,
+    },
+    Directory {
+        path: PathBuf,
+        found: String,
+        remedy: &'static str,
+    },
+    Limit {
+        least: u64,
+        reason: String,
+    },
+    NoPlace(Vec<Error>),
+}
+
+impl Error {
+    fn new(kind: Kind) -> Error {
+        Error {
+            kind: Box::new(kind),
+        }
+    }
+
+    /// The process has a global default subscriber, as `source` says.
+    pub(crate) fn already_installed_by(source: impl Into<Source>) -> Error {
+        Error::new(Kind::AlreadyInstalled(source.into()))
+    }
+
+    /// `action` is a verb, with a noun where the path alone would not say what
+    /// it names: "create", "open the directory".
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Error {
+        Error::new(Kind::Io {
+            action,
+            path: path.into(),
+            source: source.into(),
+        })
+    }
+
+    /// A filter that is none.
+    pub(crate) fn filter(text: &str, source: impl Into<Source>) -> Error {
+        Error::new(Kind::Filter {
+            text: text.to_owned(),
+            source: source.into(),
+        })
+    }
+
+    /// A setting or a variable whose value is out of bounds or malformed.
+    pub(crate) fn value(
+        name: &'static str,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Error {
+        Error::new(Kind::Value {
+            name,
+            found: found.into(),
+            expected: expected.into(),
+        })
+    }
+
+    /// A file system with fewer bytes free than it takes.
+    pub(crate) fn no_room(path: &Path, needed: u64, free: u64) -> Error {
+        Error::new(Kind::NoRoom {
+            path: path.to_owned(),
+            needed,
+            free,
+        })
+    }
+
+    /// A file system whose mappings cannot be relied on.
+    pub(crate) fn network_file_system(path: &Path, kind: &'static str) -> Error {
+        Error::new(Kind::NetworkFileSystem {
+            path: path.to_owned(),
+            kind,
+        })
+    }
+
+    /// A directory that is not fit for recordings.
+    pub(crate) fn directory(path: &Path, found: impl Into<String>, remedy: &'static str) -> Error {
+        Error::new(Kind::Directory {
+            path: path.to_owned(),
+            found: found.into(),
+            remedy,
+        })
+    }
+
+    /// A limit that leaves less than the `least` bytes that a recording has.
+    pub(crate) fn limit(least: u64, reason: impl Into<String>) -> Error {
+        Error::new(Kind::Limit {
+            least,
+            reason: reason.into(),
+        })
+    }
+
+    /// None of the default places took the recording; each says why.
+    pub(crate) fn no_place(reasons: Vec<Error>) -> Error {
+        Error::new(Kind::NoPlace(reasons))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.kind {
+            Kind::AlreadyInstalled(source) => write!(
+                f,
+                "a global default subscriber is installed already ({source}); install ttlog \
+                 first, or add the layer of `create()` to it"
+            ),
+            Kind::Io {
+                action,
+                path,
+                source,
+            } => {
+                write!(f, "cannot {action} {}: {source}", path.display())
+            }
+            Kind::Filter { text, source } => write!(
+                f,
+                "not a filter: {text:?}: {source} (expected targets and levels, such as \
+                 \"info,payments=debug\")"
+            ),
+            Kind::Value {
+                name,
+                found,
+                expected,
+            } => {
+                write!(f, "{name} is {found:?} (expected {expected})")
+            }
+            Kind::NoRoom { path, needed, free } => write!(
+                f,
+                "no room for a recording of {} in {}: {} are to be had; ask for less capacity \
+                 or for another directory",
+                Mib(*needed),
+                path.display(),
+                Mib(*free),
+            ),
+            Kind::NetworkFileSystem { path, kind } => write!(
+                f,
+                "{} is on {kind}, where a mapped file can kill its process; choose a directory \
+                 on a local file system",
+                path.display()
+            ),
+            Kind::Directory {
+                path,
+                found,
+                remedy,
+            } => {
+                write!(
+                    f,
+                    "cannot keep recordings in {}: {found}; {remedy}",
+                    path.display()
+                )
+            }
+            Kind::Limit { least, reason } => write!(
+                f,
+                "a recording takes at least {}: {reason}; raise the limit or ask for another \
+                 directory",
+                Mib(*least)
+            ),
+            Kind::NoPlace(reasons) => {
+                f.write_str("no place for the recording")?;
+                for (i, reason) in reasons.iter().enumerate() {
+                    write!(f, "{} {reason}", if i == 0 { ":" } else { ";" })?;
+                }
+                f.write_str(" (a directory can be set with TTLOG_DIR)")
+            }
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &*self.kind {
+            Kind::Io { source, .. } => Some(source),
+            Kind::Filter { source, .. } | Kind::AlreadyInstalled(source) => Some(source.as_ref()),
+            Kind::NoPlace(reasons) => reasons.last().map(|reason| reason as _),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes as MiB, with two decimals.
+pub(crate) struct Mib(pub(crate) u64);
+
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hundredths = u128::from(self.0) * 100 / (1 << 20);
+        write!(f, "{}.{:02} MiB", hundredths / 100, hundredths % 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_what_was_found_and_the_way_out() {
+        let error = Error::no_room(Path::new("/mnt/x"), 11 << 20, 1 << 19);
+        assert_eq!(
+            error.to_string(),
+            "no room for a recording of 11.00 MiB in /mnt/x: 0.50 MiB are to be had; ask for less \
+             capacity or for another directory"
+        );
+    }
+
+    #[test]
+    fn the_cause_is_in_the_text_and_can_be_looked_at() {
+        let error = Error::io("create", "/x/y", io::Error::from(io::ErrorKind::NotFound));
+        assert_eq!(error.to_string(), "cannot create /x/y: entity not found");
+        let source = error
+            .source()
+            .and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn every_place_says_why_it_was_none() {
+        let reasons = vec![Error::limit(1 << 20, "a"), Error::value("b", "1", "2")];
+        let text = Error::no_place(reasons).to_string();
+        assert!(
+            text.contains(": a; raise") && text.contains("; b is \"1\" (expected 2)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_error_travels() {
+        fn travels<T: Send + Sync + 'static>() {}
+        travels::<Error>();
+    }
+}

@@ -1,0 +1,140 @@
+//! The words of a recording, mapped or on the heap.
+//!
+//! Every access is one atomic operation on one word: no slice and no reference
+//! to plain memory is ever formed over words that another thread, a reader or a
+//! wild pointer may write. An access out of bounds is none.
+
+use crate::sync::{AtomicU64, Ordering};
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::mm::{Advice, madvise};
+use std::io;
+use ttlog_format::check::Key;
+
+/// The words of a recording.
+pub(crate) struct Memory {
+    /// The first word; `words` of them live as long as `_owner`.
+    base: *const AtomicU64,
+    words: usize,
+    _owner: Owner,
+}
+
+/// What keeps the words alive.
+enum Owner {
+    Map(#[allow(dead_code, reason = "unmaps when dropped")] MmapRaw),
+    #[cfg(any(test, loom))]
+    Heap(#[allow(dead_code, reason = "freed when dropped")] Box<[AtomicU64]>),
+}
+
+// SAFETY: the words are atomics, and `Memory` gives access to nothing else.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// The words of a mapping, whose address is that of a page and so aligned.
+    pub(crate) fn mapped(map: MmapRaw) -> Memory {
+        Memory {
+            base: map.as_mut_ptr().cast(),
+            words: map.len() / 8,
+            _owner: Owner::Map(map),
+        }
+    }
+
+    /// Zeroed words on the heap, for tests and models.
+    #[cfg(any(test, loom))]
+    pub(crate) fn heap(words: usize) -> Memory {
+        let heap: Box<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        Memory {
+            base: heap.as_ptr(),
+            words,
+            _owner: Owner::Heap(heap),
+        }
+    }
+
+    /// Stores a word.
+    #[inline]
+    pub(crate) fn store(&self, word: usize, value: u64) {
+        self.store_as(word, value, Ordering::Relaxed);
+    }
+
+    /// Stores a word after all that was stored before it.
+    #[inline]
+    pub(crate) fn publish(&self, word: usize, value: u64) {
+        self.store_as(word, value, Ordering::Release);
+    }
+
+    #[inline]
+    fn store_as(&self, word: usize, value: u64, order: Ordering) {
+        if let Some(word) = self.word(word) {
+            // SAFETY: a word of ours, see `word`.
+            unsafe { (*word).store(value, order) }
+        }
+    }
+
+    /// Loads a word; 0 out of bounds.
+    #[inline]
+    pub(crate) fn load(&self, word: usize, order: Ordering) -> u64 {
+        // SAFETY: a word of ours, see `word`.
+        self.word(word)
+            .map_or(0, |word| unsafe { (*word).load(order) })
+    }
+
+    /// Raises a word to at least `value`.
+    pub(crate) fn raise(&self, word: usize, value: u64) {
+        if let Some(word) = self.word(word) {
+            // SAFETY: a word of ours, see `word`.
+            unsafe { (*word).fetch_max(value, Ordering::Relaxed) };
+        }
+    }
+
+    /// A word of ours: in bounds of what `_owner` keeps alive as long as `self`,
+    /// and aligned (see `base`).
+    #[inline]
+    fn word(&self, word: usize) -> Option<*const AtomicU64> {
+        // SAFETY: in bounds of the allocation that `base` points to.
+        (word < self.words).then(|| unsafe { self.base.add(word) })
+    }
+
+    /// Stores the words of a record behind its header at `at`, which is word
+    /// `position` of its area, and returns the sum of their terms.
+    #[inline]
+    pub(crate) fn copy_in(&self, at: usize, body: &[u64], key: Key, position: usize) -> u64 {
+        let mut sum = 0u64;
+        if at
+            .checked_add(body.len())
+            .is_none_or(|end| end > self.words)
+        {
+            return sum;
+        }
+        for (i, &word) in body.iter().enumerate() {
+            // SAFETY: in bounds of the allocation that `base` points to, as checked above.
+            let place = unsafe { self.base.add(at + i) };
+            // SAFETY: a word of ours, see `word`.
+            unsafe { (*place).store(word, Ordering::Relaxed) }
+            sum = sum.wrapping_add(key.term(position + i, word));
+        }
+        sum
+    }
+}
+
+/// A word that the kernel wipes in every child, however it was forked.
+pub(crate) struct Sentinel(Memory);
+
+impl Sentinel {
+    /// # Errors
+    /// What mapping a page says, or the advice (Linux before 4.14).
+    pub(crate) fn new() -> io::Result<Sentinel> {
+        let map = MmapRaw::from(MmapOptions::new().len(4096).map_anon()?);
+        // SAFETY: the advice concerns the page just mapped, and only in children.
+        unsafe { madvise(map.as_mut_ptr().cast(), map.len(), Advice::LinuxWipeOnFork) }?;
+        let memory = Memory::mapped(map);
+        memory.store(0, 1);
+        Ok(Sentinel(memory))
+    }
+
+    /// Whether this is another process than the one that made the sentinel.
+    #[inline]
+    pub(crate) fn is_wiped(&self) -> bool {
+        self.0.load(0, Ordering::Relaxed) == 0
+    }
+}

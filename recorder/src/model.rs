@@ -1,0 +1,410 @@
+//! Loom models of the record path, with a live reader.
+//!
+//! Loom runs a model once for every order in which its threads' steps can follow
+//! each other (with at most [`PREEMPTIONS`] forced changes of thread) and, for
+//! every load, once for each store that the memory model lets it see. What runs
+//! here is what records: [`OpenBlock`], [`Pool`] and [`Spans`] over
+//! [`Memory::heap`], of which every word is one of loom's atomics.
+//!
+//! ```console
+//! $ export CARGO_TARGET_DIR=target/loom
+//! $ RUSTFLAGS="--cfg loom" cargo test -p ttlog --lib model --release -- --nocapture
+//! $ RUSTFLAGS="--cfg loom --cfg ttlog_seeded_commit_order" cargo test -p ttlog --lib model --release
+//! ```
+//!
+//! The second is the negative control: with the commit before the words, the
+//! model of appending must fail (and is expected to).
+//!
+//! A model that passes because nothing ever met proves nothing. Each counts what
+//! its reader saw over all executions and asserts that every interesting outcome
+//! was among it; `--nocapture` shows the counts.
+//!
+//! The reader here loads words in its own process. The real one reads the file by
+//! `pread`, of which the system promises less than of an acquire; what it shares
+//! with this one is the protocol: magic and sequence before and after, and no
+//! trust in a record without its check.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::memory::Memory;
+use crate::open_block::OpenBlock;
+use crate::pool::Pool;
+use crate::spans::{Opening, Spans};
+use crate::sync::{Number, Ordering, fence};
+use loom::cell::UnsafeCell;
+use ttlog_format::block::{self, HEADER_WORDS, Header, Retired, State, word};
+use ttlog_format::clock::Sample;
+use ttlog_format::record::{self, Kind, Walk};
+use ttlog_format::span::{self, SLOT_WORDS, SpanId};
+
+/// Changes of thread that loom may force in one execution.
+const PREEMPTIONS: usize = 3;
+
+const RECORDING: u64 = 42;
+
+/// Words of each record here: header, ticks, value.
+const RECORD_WORDS: usize = 3;
+
+/// What was seen over all executions of a model, and how often.
+#[derive(Clone, Default)]
+struct Tally(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Tally {
+    fn count(&self, outcome: impl Into<String>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(outcome.into()).or_default() += 1;
+    }
+
+    /// Runs `model` in all orders; then each of `outcomes` must have been seen.
+    fn explore(model: impl Fn(&Tally) + Send + Sync + 'static, outcomes: &[&str]) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = std::env::var("P").ok().map(|p| p.parse().unwrap());
+        let tally = Tally::default();
+        let inner = tally.clone();
+        builder.check(move || {
+            inner.count("executions");
+            model(&inner);
+        });
+        let counts = tally.0.lock().unwrap_or_else(PoisonError::into_inner);
+        println!("{counts:?}");
+        for &outcome in outcomes {
+            assert!(counts.contains_key(outcome), "never seen: {outcome}");
+        }
+    }
+}
+
+/// The header of the block's `sequence`th life.
+fn header(sequence: u64) -> Header {
+    Header {
+        recording: RECORDING,
+        sequence,
+        index: 0,
+        kind: block::Kind::Records,
+        thread: 1,
+        thread_id: 2,
+        thread_name: [b'n'; block::THREAD_NAME_BYTES],
+        events_before: 100 * sequence,
+        previous_sequence: 0,
+        previous_index: 0,
+        previous_events: 0,
+        clocks: Sample::from_words([1, 2, 3, 4]),
+        retired: Retired {
+            events: 10 * sequence,
+            dropped: sequence,
+        },
+        pair: sequence as usize % 2,
+    }
+}
+
+fn append(open: &mut OpenBlock, memory: &Memory, value: u64) {
+    let words = [record::header(Kind::Event, RECORD_WORDS), 5, value];
+    open.append(memory, &words, true);
+}
+
+/// What a reader makes of the one block.
+#[derive(Debug, PartialEq)]
+enum Copied {
+    Free,
+    Taken(Retired),
+    /// The block was taken for another while it was copied.
+    Discarded,
+    /// The values of its records.
+    Block(Box<Header>, Vec<u64>),
+}
+
+/// Copies the block as a live reader does. Of its header the words `looked_at`
+/// are loaded, and the others are taken to be those of `like`.
+fn copy(memory: &Memory, like: &Header, looked_at: &[usize]) -> Copied {
+    let mut words = like.encode(0).to_vec();
+    words[word::MAGIC] = memory.load(word::MAGIC, Ordering::Acquire);
+    match block::decode(&words) {
+        State::Free => return Copied::Free,
+        State::Taken(_) => {
+            for i in word::RETIRED..word::RETIRED + 4 {
+                words[i] = memory.load(i, Ordering::Relaxed);
+            }
+            let State::Taken(retired) = block::decode(&words) else {
+                unreachable!("the magic is the same");
+            };
+            return Copied::Taken(retired);
+        }
+        _ => {}
+    }
+    words[word::SEQUENCE] = memory.load(word::SEQUENCE, Ordering::Relaxed);
+    words[word::COMMIT] = memory.load(word::COMMIT, Ordering::Acquire);
+    for &i in looked_at {
+        words[i] = memory.load(i, Ordering::Relaxed);
+    }
+    let key = ttlog_format::check::Key::of_block(RECORDING, words[word::SEQUENCE]);
+    let committed = block::committed(&words, key);
+    let end = committed.map_or(HEADER_WORDS, |commit| commit.bytes / 8);
+    words.extend((HEADER_WORDS..end).map(|i| memory.load(i, Ordering::Relaxed)));
+
+    fence(Ordering::Acquire);
+    let is_same = memory.load(word::MAGIC, Ordering::Relaxed) == words[word::MAGIC]
+        && memory.load(word::SEQUENCE, Ordering::Relaxed) == words[word::SEQUENCE];
+    if !is_same {
+        return Copied::Discarded;
+    }
+
+    // From here on the copy is of one life of the block, and whole.
+    let State::Block(header) = block::decode(&words) else {
+        panic!("a mixed header");
+    };
+    let committed = committed.expect("a commit word of another life");
+    let mut walk = Walk::new(&words, key, HEADER_WORDS, end);
+    let values: Vec<u64> = walk.by_ref().map(|record| record.words[2]).collect();
+    assert!(!walk.damaged(), "a torn record below the commit");
+    assert_eq!(values.len(), committed.events as usize);
+    Copied::Block(header, values)
+}
+
+#[test]
+#[cfg_attr(
+    ttlog_seeded_commit_order,
+    should_panic = "a torn record below the commit"
+)]
+fn a_reader_sees_whole_records_up_to_the_commit() {
+    Tally::explore(
+        |tally| {
+            let memory = Arc::new(Memory::heap(HEADER_WORDS + 2 * RECORD_WORDS));
+            let writer = {
+                let memory = Arc::clone(&memory);
+                loom::thread::spawn(move || {
+                    let mut open = OpenBlock::begin(&memory, 0, &header(1));
+                    open.publish(&memory, &header(1), 0);
+                    append(&mut open, &memory, 11);
+                    append(&mut open, &memory, 12);
+                })
+            };
+            let all: Vec<usize> = (word::DROPPED..HEADER_WORDS).collect();
+            match copy(&memory, &header(1), &all) {
+                Copied::Free => tally.count("free"),
+                Copied::Taken(retired) => {
+                    assert_eq!(retired, header(1).retired);
+                    tally.count("taken");
+                }
+                Copied::Discarded => panic!("the block had one life"),
+                Copied::Block(read, values) => {
+                    assert_eq!(*read, header(1));
+                    assert_eq!(values, [11, 12][..values.len()]);
+                    tally.count(format!("{} records", values.len()));
+                }
+            }
+            writer.join().unwrap();
+        },
+        &["free", "taken", "0 records", "1 records", "2 records"],
+    );
+}
+
+#[test]
+#[cfg_attr(ttlog_seeded_commit_order, ignore = "appends in the seeded order")]
+fn a_block_that_is_taken_for_another_is_never_read_as_a_mix() {
+    Tally::explore(
+        |tally| {
+            let memory = Arc::new(Memory::heap(HEADER_WORDS + RECORD_WORDS));
+            let mut open = OpenBlock::begin(&memory, 0, &header(1));
+            open.publish(&memory, &header(1), 0);
+            append(&mut open, &memory, 11);
+            let writer = {
+                let memory = Arc::clone(&memory);
+                loom::thread::spawn(move || {
+                    let mut open = OpenBlock::begin(&memory, 0, &header(2));
+                    // As the stack of spans is: before the header, committed with it.
+                    let early = [record::header(Kind::Stack, RECORD_WORDS), 5, 22];
+                    open.write(&memory, &early);
+                    open.events = 1;
+                    open.publish(&memory, &header(2), 0);
+                })
+            };
+            // The words in which the two lives differ.
+            let differing = [
+                word::CHECK,
+                word::EVENTS_BEFORE,
+                word::RETIRED,
+                word::RETIRED + 1,
+                word::RETIRED + 2,
+                word::RETIRED + 3,
+            ];
+            match copy(&memory, &header(1), &differing) {
+                Copied::Free => panic!("the block was never given back"),
+                Copied::Taken(retired) => {
+                    assert_eq!(retired, header(2).retired);
+                    tally.count("taken");
+                }
+                Copied::Discarded => tally.count("discarded"),
+                Copied::Block(read, values) => {
+                    assert_eq!(*read, header(read.sequence));
+                    assert_eq!(values, [11 * read.sequence]);
+                    tally.count(format!("life {}", read.sequence));
+                }
+            }
+            writer.join().unwrap();
+        },
+        &["life 1", "life 2", "taken", "discarded"],
+    );
+}
+
+/// A pool, and for each block a cell in which loom sees two holders that are not
+/// ordered one after the other.
+struct Held {
+    pool: Pool,
+    cells: Vec<UnsafeCell<()>>,
+    holders: Mutex<Vec<u32>>,
+    sequences: Mutex<Vec<u64>>,
+}
+
+impl Held {
+    fn new(blocks: u32) -> Arc<Held> {
+        Arc::new(Held {
+            pool: Pool::new(blocks),
+            cells: (0..blocks).map(|_| UnsafeCell::new(())).collect(),
+            holders: Mutex::default(),
+            sequences: Mutex::default(),
+        })
+    }
+
+    fn take(&self) -> Option<u32> {
+        let taken = self.pool.take(0)?;
+        let mut sequences = self.sequences.lock().unwrap();
+        assert!(!sequences.contains(&taken.sequence), "a sequence twice");
+        sequences.push(taken.sequence);
+        drop(sequences);
+        self.hold(taken.index);
+        Some(taken.index)
+    }
+
+    fn hold(&self, index: u32) {
+        let mut holders = self.holders.lock().unwrap();
+        assert!(!holders.contains(&index), "a block held twice");
+        holders.push(index);
+        drop(holders);
+        self.touch(index);
+    }
+
+    fn touch(&self, index: u32) {
+        self.cells[index as usize].with_mut(|_| ());
+    }
+
+    fn let_go(&self, index: u32) {
+        self.touch(index);
+        self.holders.lock().unwrap().retain(|&held| held != index);
+    }
+}
+
+#[test]
+fn a_block_has_one_holder_and_hands_over_what_it_wrote() {
+    Tally::explore(
+        |tally| {
+            let held = Held::new(2);
+            let ending = {
+                let (held, tally) = (Arc::clone(&held), tally.clone());
+                loom::thread::spawn(move || {
+                    let Some(index) = held.take() else {
+                        return tally.count("no block to begin with");
+                    };
+                    held.let_go(index);
+                    let state = held.pool.end(index, 1);
+                    if held.pool.reopen(index, state) {
+                        held.hold(index);
+                        tally.count("reopened");
+                    } else {
+                        tally.count("taken by the other");
+                    }
+                })
+            };
+            let first = held.take();
+            let second = held.take();
+            if let (Some(first), Some(_)) = (first, second) {
+                tally.count("two blocks");
+                held.let_go(first);
+                held.pool.fill(first);
+                match held.take() {
+                    Some(index) if index == first => tally.count("its own again"),
+                    Some(_) => tally.count("another"),
+                    None => tally.count("none left"),
+                }
+            } else {
+                assert!(first.is_some() || second.is_some(), "one was left");
+                tally.count("one block");
+            }
+            ending.join().unwrap();
+        },
+        &[
+            "reopened",
+            "taken by the other",
+            "no block to begin with",
+            "two blocks",
+            "one block",
+            "its own again",
+        ],
+    );
+}
+
+#[test]
+fn last_words_are_kept_from_a_taker_that_sees_them_end() {
+    Tally::explore(
+        |tally| {
+            let pool = Arc::new(Pool::new(8));
+            (0..8).for_each(|_| assert!(pool.take(0).is_some()));
+            let ending = {
+                let pool = Arc::clone(&pool);
+                loom::thread::spawn(move || pool.end(3, 100))
+            };
+            assert_eq!(pool.take(50), None, "last words of the window are gone");
+            tally.count(if pool.is_held(3) { "held" } else { "ended" });
+            ending.join().unwrap();
+        },
+        &["held", "ended"],
+    );
+}
+
+#[test]
+fn a_copied_slot_is_one_spans() {
+    Tally::explore(
+        |tally| {
+            let memory = Arc::new(Memory::heap(SLOT_WORDS));
+            let spans = Arc::new(Spans::new(1));
+            let open = |spans: &Spans, memory: &Memory, ticks| {
+                let opening = Opening {
+                    ticks,
+                    address: 2,
+                    site: 3,
+                    parent: None,
+                    values: &[],
+                };
+                spans.open(memory, RECORDING, &Number::new(0), &opening).0
+            };
+            let old = open(&spans, &memory, 1);
+            spans.enter(&memory, old, 7, 8);
+            let reader = {
+                let (spans, memory, tally) =
+                    (Arc::clone(&spans), Arc::clone(&memory), tally.clone());
+                loom::thread::spawn(move || copy_slot(&spans, &memory, old, &tally))
+            };
+            spans.close(&memory, old);
+            assert_ne!(open(&spans, &memory, 9), old);
+            reader.join().unwrap();
+        },
+        &["whole", "gone"],
+    );
+}
+
+fn copy_slot(spans: &Spans, memory: &Memory, old: SpanId, tally: &Tally) {
+    let mut words = [0; SLOT_WORDS];
+    let Some(len) = spans.copy(memory, RECORDING, old, &mut words) else {
+        return tally.count("gone");
+    };
+    assert_eq!(words[span::word::ID], old.to_u64());
+    assert_eq!(words[span::word::ENTERED], 7);
+    assert_eq!(words[span::word::ENTERED_BY], 8);
+    let mut walk = span::records(&words[..len], RECORDING, old);
+    let records: Vec<_> = walk
+        .by_ref()
+        .map(|record| record.words[1..].to_vec())
+        .collect();
+    assert!(!walk.damaged(), "a mixed slot");
+    assert_eq!(records, [[1, 2, old.to_u64(), 0]]);
+    tally.count("whole");
+}

@@ -1,0 +1,105 @@
+//! A block that is being written to. Its holder is the only writer.
+//!
+//! What is stored, in this order: the record's words, then, by one release
+//! store, the commit word that makes them count. Whoever loads the commit word
+//! and acquires sees the whole record; a process that dies in between leaves
+//! words that nothing speaks of.
+
+use crate::memory::Memory;
+use crate::sync::{Ordering, fence};
+use ttlog_format::block::{self, HEADER_WORDS, Header, word};
+use ttlog_format::check::Key;
+use ttlog_format::{BLOCK_WORDS, record};
+
+/// Where a block's next record goes.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenBlock {
+    /// The block's first word in the recording.
+    pub(crate) base: usize,
+    /// The key of its records.
+    pub(crate) key: Key,
+    /// Word of the block at which the next record begins.
+    pub(crate) position: usize,
+    /// Events among the records.
+    pub(crate) events: u32,
+}
+
+impl OpenBlock {
+    /// How many words are left.
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        BLOCK_WORDS - self.position
+    }
+
+    /// Appends a record of which the header word has no check yet, and commits it.
+    ///
+    /// The caller has seen to it that there is room.
+    #[inline]
+    pub(crate) fn append(&mut self, memory: &Memory, words: &[u64], is_event: bool) {
+        let events = self.events + u32::from(is_event);
+        if cfg!(ttlog_seeded_commit_order) {
+            // The bug that the kill loop's negative control must find.
+            self.commit_to(memory, self.position + words.len(), events);
+        }
+        self.write(memory, words);
+        self.events = events;
+        self.commit_to(memory, self.position, events);
+    }
+
+    /// Writes a record's words without committing them.
+    #[inline]
+    pub(crate) fn write(&mut self, memory: &Memory, words: &[u64]) {
+        let Some((&header, body)) = words.split_first() else {
+            return;
+        };
+        let at = self.base + self.position;
+        let sum = memory.copy_in(at + 1, body, self.key, self.position + 1);
+        let sum = sum.wrapping_add(self.key.term(self.position, header));
+        memory.store(at, record::seal(header, self.key.finish(sum)));
+        self.position += words.len();
+    }
+
+    #[inline]
+    fn commit_to(&self, memory: &Memory, position: usize, events: u32) {
+        let commit = self.key.guard(block::commit(position * 8, events));
+        memory.publish(self.base + word::COMMIT, commit);
+    }
+
+    /// Stores how many events the block's thread has dropped so far.
+    pub(crate) fn store_dropped(&self, memory: &Memory, dropped: u32) {
+        memory.store(self.base + word::DROPPED, self.key.guard(dropped));
+    }
+
+    /// Takes the words of a block over: the old records are gone with the first
+    /// store, which also makes the new pair of retired totals count.
+    pub(crate) fn begin(memory: &Memory, base: usize, header: &Header) -> OpenBlock {
+        let pair = header.pair & 1;
+        let retired = base + word::RETIRED + 2 * pair;
+        memory.store(retired, header.retired.events);
+        memory.store(retired + 1, header.retired.dropped);
+        memory.publish(base + word::MAGIC, block::MAGIC_TAKEN[pair]);
+        // A live reader that sees any of the new words sees the magic gone too.
+        fence(Ordering::Release);
+        OpenBlock {
+            base,
+            key: header.key(),
+            position: HEADER_WORDS,
+            events: 0,
+        }
+    }
+
+    /// Ends what [`OpenBlock::begin`] began: whatever was written in between
+    /// counts from here on, together with the header.
+    pub(crate) fn publish(&self, memory: &Memory, header: &Header, dropped: u32) {
+        let words = header.encode(dropped);
+        for (i, &value) in words.iter().enumerate() {
+            let in_place = i == word::MAGIC || i == word::COMMIT;
+            let pair = (word::RETIRED..word::ROOM).contains(&i);
+            if !in_place && !pair {
+                memory.store(self.base + i, value);
+            }
+        }
+        self.commit_to(memory, self.position, self.events);
+        memory.publish(self.base + word::MAGIC, words[word::MAGIC]);
+    }
+}

@@ -1,0 +1,284 @@
+//! One thread's ring: the block that it holds, and what it must know to go on.
+//!
+//! The owning thread is the only one that writes here, and a signal handler on
+//! it, which finds the ring busy and counts. Rings are taken from a fixed table
+//! and given back when the last block of their thread is taken for another.
+//!
+//! Numbers are atomics for the sake of `Sync` alone; who owns the ring is what
+//! orders them: the pool's state of the block hands both over.
+
+use crate::open_block::OpenBlock;
+use crate::pool::NOBODY;
+use crate::sync::{AtomicU64, Number, Ordering};
+use ttlog_format::block::THREAD_NAME_BYTES;
+use ttlog_format::check::Key;
+use ttlog_format::span::SpanId;
+
+/// How many entered spans a thread's stack holds; deeper ones are counted.
+pub(crate) const STACK: usize = 256;
+
+/// How many spans a thread remembers to have described in its block.
+const DESCRIBED: usize = 32;
+
+/// A thread's ring.
+pub(crate) struct Ring {
+    owned: AtomicU64,
+    /// How often the ring has changed hands: a stale handle sees it.
+    pub(crate) generation: AtomicU64,
+    busy: AtomicU64,
+    /// Index of the block, or [`NOBODY`].
+    pub(crate) block: Number,
+    pub(crate) sequence: Number,
+    base: Number,
+    key: Number,
+    position: Number,
+    block_events: Number,
+    /// Events recorded before this block.
+    pub(crate) events_before: Number,
+    /// Events dropped, and how many of them the block's header tells.
+    pub(crate) dropped: AtomicU64,
+    pub(crate) told: Number,
+    /// Number in the recording and operating system's id.
+    pub(crate) thread: Number,
+    pub(crate) thread_id: Number,
+    name: [Number; THREAD_NAME_BYTES / 8],
+    depth: Number,
+    stack: [Number; STACK],
+    described: [Number; DESCRIBED],
+    /// Where the thread looks for a free span slot first.
+    pub(crate) slot_hint: Number,
+}
+
+impl Ring {
+    pub(crate) fn new() -> Ring {
+        let zero = || Number::new(0);
+        Ring {
+            owned: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            block: Number::new(NOBODY),
+            sequence: zero(),
+            base: zero(),
+            key: zero(),
+            position: zero(),
+            block_events: zero(),
+            events_before: zero(),
+            dropped: AtomicU64::new(0),
+            told: zero(),
+            thread: zero(),
+            thread_id: zero(),
+            name: std::array::from_fn(|_| zero()),
+            depth: zero(),
+            stack: std::array::from_fn(|_| zero()),
+            described: std::array::from_fn(|_| zero()),
+            slot_hint: zero(),
+        }
+    }
+
+    /// Makes a free ring the calling thread's.
+    pub(crate) fn own(&self) -> bool {
+        let free = self.owned.load(Ordering::Relaxed) == 0
+            && self
+                .owned
+                .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok();
+        if free {
+            self.block.set(NOBODY);
+            self.sequence.set(0);
+            self.block_events.set(0);
+            self.events_before.set(0);
+            self.dropped.store(0, Ordering::Relaxed);
+            self.told.set(0);
+            self.depth.set(0);
+            self.busy.store(0, Ordering::Relaxed);
+            self.forget_described();
+        }
+        free
+    }
+
+    /// Gives the ring back.
+    pub(crate) fn free(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.owned.store(0, Ordering::Release);
+    }
+
+    /// Whether a thread owns the ring, be it one that has ended.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.owned.load(Ordering::Acquire) != 0
+    }
+
+    /// Begins a record, unless one is open on this thread already: then this is
+    /// a signal handler, and the event is counted as dropped.
+    #[inline]
+    pub(crate) fn enter(&self) -> bool {
+        if self.busy.load(Ordering::Relaxed) != 0 {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        self.busy.store(1, Ordering::Relaxed);
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        true
+    }
+
+    /// Ends a record.
+    #[inline]
+    pub(crate) fn leave(&self) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.busy.store(0, Ordering::Relaxed);
+    }
+
+    /// The block that the ring writes to.
+    #[inline]
+    pub(crate) fn open_block(&self) -> OpenBlock {
+        OpenBlock {
+            base: self.base.get() as usize,
+            key: Key::from_bits(self.key.get()),
+            position: self.position.get() as usize,
+            events: self.block_events.get() as u32,
+        }
+    }
+
+    /// Remembers how far the block is written.
+    #[inline]
+    pub(crate) fn advance(&self, block: &OpenBlock) {
+        self.position.set(block.position as u64);
+        self.block_events.set(u64::from(block.events));
+    }
+
+    /// Goes on in another block.
+    pub(crate) fn move_to(&self, index: u32, sequence: u64, block: &OpenBlock) {
+        self.block.set(u64::from(index));
+        self.sequence.set(sequence);
+        self.base.set(block.base as u64);
+        self.key.set(block.key.to_bits());
+        self.advance(block);
+    }
+
+    /// Events in the block.
+    pub(crate) fn block_events(&self) -> u64 {
+        self.block_events.get()
+    }
+
+    /// Events that the thread has recorded.
+    pub(crate) fn events(&self) -> u64 {
+        self.events_before.get() + self.block_events.get()
+    }
+
+    pub(crate) fn set_name(&self, name: [u8; THREAD_NAME_BYTES]) {
+        for (word, chunk) in self.name.iter().zip(name.as_chunks::<8>().0) {
+            word.set(u64::from_le_bytes(*chunk));
+        }
+    }
+
+    pub(crate) fn name(&self) -> [u8; THREAD_NAME_BYTES] {
+        let mut name = [0; THREAD_NAME_BYTES];
+        for (word, chunk) in self.name.iter().zip(name.as_chunks_mut::<8>().0) {
+            *chunk = word.get().to_le_bytes();
+        }
+        name
+    }
+
+    /// Enters a span.
+    #[inline]
+    pub(crate) fn push(&self, span: SpanId) {
+        let depth = self.depth.get();
+        if let Some(place) = self.stack.get(depth as usize) {
+            place.set(span.to_u64());
+        }
+        self.depth.set(depth + 1);
+    }
+
+    /// Leaves a span: its last occurrence goes, wherever it is.
+    #[inline]
+    pub(crate) fn pop(&self, span: SpanId) {
+        let depth = self.depth.get();
+        if depth > STACK as u64 {
+            return self.depth.set(depth - 1);
+        }
+        let kept = &self.stack[..depth as usize];
+        if let Some(at) = kept.iter().rposition(|place| place.get() == span.to_u64()) {
+            for i in at..depth as usize - 1 {
+                kept[i].set(kept[i + 1].get());
+            }
+            self.depth.set(depth - 1);
+        }
+    }
+
+    /// The innermost span that the thread is in.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<SpanId> {
+        let kept = (self.depth.get() as usize).min(STACK);
+        kept.checked_sub(1)
+            .and_then(|top| SpanId::from_u64(self.stack[top].get()))
+    }
+
+    /// How many spans the thread is in, and those of them that are kept, outermost first.
+    pub(crate) fn stack(&self) -> (u64, &[Number]) {
+        let depth = self.depth.get();
+        (depth, &self.stack[..(depth as usize).min(STACK)])
+    }
+
+    /// Whether the block holds a description of the span.
+    #[inline]
+    pub(crate) fn has_described(&self, span: SpanId) -> bool {
+        self.described[place(span)].get() == span.to_u64()
+    }
+
+    pub(crate) fn set_described(&self, span: SpanId) {
+        self.described[place(span)].set(span.to_u64());
+    }
+
+    pub(crate) fn forget_described(&self) {
+        self.described.iter().for_each(|place| place.set(0));
+    }
+}
+
+#[inline]
+fn place(span: SpanId) -> usize {
+    (span.to_u64() as usize ^ (span.generation() as usize)) % DESCRIBED
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn id(n: u32) -> SpanId {
+        SpanId::in_slot(n, 1)
+    }
+
+    fn stack(ring: &Ring) -> Vec<u64> {
+        ring.stack().1.iter().map(Number::get).collect()
+    }
+
+    #[test]
+    fn leaving_takes_the_last_occurrence_and_not_the_top() {
+        let ring = Ring::new();
+        [1, 2, 1, 3].into_iter().for_each(|n| ring.push(id(n)));
+        ring.pop(id(1));
+        assert_eq!(stack(&ring), [1, 2, 3].map(|n| id(n).to_u64()));
+        ring.pop(id(9));
+        assert_eq!(stack(&ring).len(), 3);
+        [1, 2, 3].into_iter().for_each(|n| ring.pop(id(n)));
+        assert_eq!(ring.current(), None);
+    }
+
+    #[test]
+    fn a_stack_that_is_too_deep_is_counted_and_comes_back() {
+        let ring = Ring::new();
+        (0..STACK as u32 + 10).for_each(|n| ring.push(id(n)));
+        assert_eq!(ring.stack().0, STACK as u64 + 10);
+        assert_eq!(ring.current(), Some(id(STACK as u32 - 1)));
+        (0..STACK as u32 + 10).rev().for_each(|n| ring.pop(id(n)));
+        assert_eq!((ring.stack().0, ring.current()), (0, None));
+    }
+
+    #[test]
+    fn a_record_within_a_record_is_counted() {
+        let ring = Ring::new();
+        assert!(ring.enter());
+        assert!(!ring.enter());
+        ring.leave();
+        assert!(ring.enter());
+        assert_eq!(ring.dropped.load(Ordering::Relaxed), 1);
+    }
+}

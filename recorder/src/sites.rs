@@ -1,0 +1,110 @@
+//! Call sites: which are known, and the blocks that describe them.
+//!
+//! A record names its call site by the address of its metadata; an event whose
+//! address is not in the set takes the cold path that describes it first. The
+//! set only grows. Descriptions are written by one thread at a time, under a
+//! lock that is only ever tried; who does not get it describes the call site in
+//! its own block and leaves the set as it is.
+//!
+//! Every description is kept twice, half a pool apart.
+
+use std::sync::{Mutex, OnceLock};
+
+use crate::open_block::OpenBlock;
+use crate::sync::{AtomicU64, Ordering, atomics};
+use tracing_core::{Level, Metadata};
+use ttlog_format::site::{self, Parts};
+use ttlog_format::{RECORD_MAX_WORDS, site::LOG, site::SPAN};
+
+/// The most call sites that are known; a power of two.
+const KNOWN: usize = 8192;
+
+/// How many places a lookup tries.
+const PROBES: usize = 16;
+
+/// Which call sites are known.
+pub(crate) struct Sites {
+    addresses: Box<[AtomicU64]>,
+    metadata: Box<[OnceLock<&'static Metadata<'static>>]>,
+    pub(crate) writer: Mutex<Writer>,
+}
+
+/// The two blocks that the next description goes to.
+#[derive(Default)]
+pub(crate) struct Writer {
+    pub(crate) copies: Option<[OpenBlock; 2]>,
+    /// Blocks taken so far, of both copies.
+    pub(crate) blocks: usize,
+}
+
+impl Sites {
+    pub(crate) fn new() -> Sites {
+        Sites {
+            addresses: atomics(KNOWN, 0),
+            metadata: (0..KNOWN).map(|_| OnceLock::new()).collect(),
+            writer: Mutex::new(Writer::default()),
+        }
+    }
+
+    /// The index of a known call site.
+    #[inline]
+    pub(crate) fn find(&self, metadata: &'static Metadata<'static>) -> Option<u16> {
+        let address = address(metadata);
+        places(address)
+            .find(|&place| self.addresses[place].load(Ordering::Acquire) == address)
+            .map(|place| place as u16)
+    }
+
+    /// The metadata of the call site with this index.
+    pub(crate) fn metadata(&self, index: u16) -> Option<&'static Metadata<'static>> {
+        self.metadata.get(usize::from(index))?.get().copied()
+    }
+
+    /// Makes a call site known, under the writer's lock; `None` if the set has no
+    /// place for it.
+    pub(crate) fn insert(&self, metadata: &'static Metadata<'static>) -> Option<u16> {
+        let address = address(metadata);
+        let place = places(address).find(|&place| self.metadata[place].set(metadata).is_ok())?;
+        self.addresses[place].store(address, Ordering::Release);
+        Some(place as u16)
+    }
+}
+
+/// What a record names a call site by.
+#[inline]
+pub(crate) fn address(metadata: &'static Metadata<'static>) -> u64 {
+    std::ptr::from_ref(metadata) as u64
+}
+
+#[inline]
+fn places(address: u64) -> impl Iterator<Item = usize> {
+    let first = (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 51) as usize;
+    (first..first + PROBES).map(|place| place % KNOWN)
+}
+
+/// Encodes the description of a call site and returns its length in words.
+pub(crate) fn encode(
+    metadata: &'static Metadata<'static>,
+    ticks: u64,
+    words: &mut [u64; RECORD_MAX_WORDS],
+) -> usize {
+    let level = match *metadata.level() {
+        Level::ERROR => site::Level::Error,
+        Level::WARN => site::Level::Warn,
+        Level::INFO => site::Level::Info,
+        Level::DEBUG => site::Level::Debug,
+        Level::TRACE => site::Level::Trace,
+    };
+    let is_log = metadata.target() == "log" && metadata.fields().field("log.target").is_some();
+    let parts = Parts {
+        address: address(metadata),
+        level,
+        flags: if metadata.is_span() { SPAN } else { 0 } | if is_log { LOG } else { 0 },
+        name: metadata.name(),
+        target: metadata.target(),
+        file: metadata.file().unwrap_or(""),
+        line: metadata.line().unwrap_or(0),
+        fields: metadata.fields().iter().map(|field| field.name()),
+    };
+    site::encode(parts, ticks, words)
+}

@@ -1,0 +1,333 @@
+//! The span table: who lives in which slot, and the slots' words in the recording.
+//!
+//! Who lives where is private memory (`lives`, `references`, `used`); the
+//! recording mirrors it. A slot is taken by one compare-and-swap, its words are
+//! written by the thread that opens the span, and later values are appended
+//! under a bit that is only ever tried: who does not get it leaves the values to
+//! the record in its ring.
+
+use crate::memory::Memory;
+use crate::sync::{AtomicU64, Number, Ordering, atomics, fence};
+use ttlog_format::check::Key;
+use ttlog_format::header::Layout;
+use ttlog_format::record;
+use ttlog_format::span::{SLOT_HEADER_WORDS, SLOT_WORDS, SpanId, word};
+use ttlog_format::value;
+
+/// In `lives`: somebody is opening a span here.
+const OPENING: u64 = u64::MAX;
+
+/// How often a busy slot is tried before its values are left to the ring.
+const TRIES: usize = 100;
+
+/// The live spans.
+pub(crate) struct Spans {
+    /// By slot: the id of the span that lives there, 0 or [`OPENING`].
+    lives: Box<[AtomicU64]>,
+    /// By slot: how many handles and children the span has.
+    references: Box<[AtomicU64]>,
+    slots: Box<[Slot]>,
+    without_slot: AtomicU64,
+}
+
+struct Slot {
+    generation: Number,
+    parent: Number,
+    site: Number,
+    /// Words written, and a bit while somebody appends.
+    used: AtomicU64,
+}
+
+const APPENDING: u64 = 1 << 32;
+
+/// A span to be opened: the words of its record, without a check.
+pub(crate) struct Opening<'a> {
+    pub(crate) ticks: u64,
+    pub(crate) address: u64,
+    pub(crate) site: u16,
+    pub(crate) parent: Option<SpanId>,
+    pub(crate) values: &'a [u64],
+}
+
+impl Spans {
+    pub(crate) fn new(slots: u32) -> Spans {
+        let slot = || Slot {
+            generation: Number::new(0),
+            parent: Number::new(0),
+            site: Number::new(0),
+            used: AtomicU64::new(0),
+        };
+        Spans {
+            lives: atomics(slots as usize, 0),
+            references: atomics(slots as usize, 0),
+            slots: (0..slots).map(|_| slot()).collect(),
+            without_slot: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a slot, looking from `hint` on.
+    fn claim(&self, hint: u64) -> Option<u32> {
+        let slots = self.lives.len() as u64;
+        (0..slots)
+            .map(|step| ((hint + step) % slots) as u32)
+            .find(|&slot| {
+                let life = &self.lives[slot as usize];
+                life.load(Ordering::Relaxed) == 0
+                    && life
+                        .compare_exchange(0, OPENING, Ordering::Acquire, Ordering::Relaxed)
+                        .is_ok()
+            })
+    }
+
+    /// Opens a span; the number of those that found no slot is given where this
+    /// is another.
+    pub(crate) fn open(
+        &self,
+        memory: &Memory,
+        recording: u64,
+        hint: &Number,
+        span: &Opening<'_>,
+    ) -> (SpanId, Option<u64>) {
+        let Some(slot) = self.claim(hint.get()) else {
+            let number = self.without_slot.fetch_add(1, Ordering::Relaxed) + 1;
+            return (SpanId::without_slot(span.site, number), Some(number));
+        };
+        hint.set(u64::from(slot) + 1);
+        let own = &self.slots[slot as usize];
+        own.generation.set(own.generation.get() + 1);
+        let id = SpanId::in_slot(slot, own.generation.get());
+        own.parent.set(span.parent.map_or(0, SpanId::to_u64));
+        own.site.set(u64::from(span.site));
+        self.references[slot as usize].store(1, Ordering::Relaxed);
+
+        let mut words = [0; SLOT_WORDS];
+        let parent = own.parent.get();
+        words[..5].copy_from_slice(&[0, span.ticks, span.address, id.to_u64(), parent]);
+        let mut len = 5;
+        value::fit(span.values, SLOT_WORDS - SLOT_HEADER_WORDS - 5, |word| {
+            words[len] = word;
+            len += 1;
+        });
+        words[0] = record::header(record::Kind::SpanOpen, len);
+        let base = base(slot);
+        // Whoever copies the span that lived here and sees one of the words below
+        // sees its id gone too.
+        fence(Ordering::Release);
+        memory.store(base + word::ENTERED, 0);
+        memory.store(base + word::ENTERED_BY, 0);
+        let used = write(memory, recording, id, SLOT_HEADER_WORDS, &words[..len]);
+        own.used.store(used as u64, Ordering::Relaxed);
+        memory.publish(base + word::ID, id.to_u64());
+        self.lives[slot as usize].store(id.to_u64(), Ordering::Release);
+        (id, None)
+    }
+
+    /// The slot of a live span.
+    #[inline]
+    fn slot(&self, span: SpanId) -> Option<u32> {
+        let slot = span.slot()?;
+        let life = self.lives.get(slot as usize)?.load(Ordering::Acquire);
+        (life == span.to_u64()).then_some(slot)
+    }
+
+    /// Appends later values to a span's slot, as many as fit.
+    pub(crate) fn values(
+        &self,
+        memory: &Memory,
+        recording: u64,
+        span: SpanId,
+        ticks: u64,
+        values: &[u64],
+    ) {
+        let Some(slot) = self.slot(span) else { return };
+        let used = &self.slots[slot as usize].used;
+        let Some(at) = (0..TRIES).find_map(|_| {
+            let at = used.fetch_or(APPENDING, Ordering::Acquire);
+            (at & APPENDING == 0).then_some(at as usize)
+        }) else {
+            return;
+        };
+        let mut words = [0; SLOT_WORDS];
+        words[1] = ticks;
+        words[2] = span.to_u64();
+        let mut len = 3;
+        value::fit(values, SLOT_WORDS.saturating_sub(at + 3), |word| {
+            words[len] = word;
+            len += 1;
+        });
+        words[0] = record::header(record::Kind::SpanValues, len);
+        let end = if len > 3 {
+            write(memory, recording, span, at, &words[..len])
+        } else {
+            at
+        };
+        used.store(end as u64, Ordering::Release);
+    }
+
+    /// A thread enters a span.
+    #[inline]
+    pub(crate) fn enter(&self, memory: &Memory, span: SpanId, ticks: u64, by: u64) {
+        if let Some(slot) = span
+            .slot()
+            .filter(|&slot| (slot as usize) < self.slots.len())
+        {
+            memory.store(base(slot) + word::ENTERED, ticks);
+            memory.store(base(slot) + word::ENTERED_BY, by);
+        }
+    }
+
+    /// One more handle or child.
+    pub(crate) fn retain(&self, span: SpanId) {
+        if let Some(slot) = self.slot(span) {
+            self.references[slot as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// One handle or child fewer; whether it was the last.
+    pub(crate) fn release(&self, span: SpanId) -> bool {
+        self.slot(span)
+            .is_some_and(|slot| self.references[slot as usize].fetch_sub(1, Ordering::AcqRel) == 1)
+    }
+
+    /// Closes a span; gives its parent.
+    pub(crate) fn close(&self, memory: &Memory, span: SpanId) -> Option<SpanId> {
+        let slot = self.slot(span)?;
+        let parent = SpanId::from_u64(self.slots[slot as usize].parent.get());
+        memory.publish(base(slot) + word::ID, 0);
+        self.lives[slot as usize].store(0, Ordering::Release);
+        parent
+    }
+
+    /// The parent of a live span.
+    pub(crate) fn parent(&self, span: SpanId) -> Option<SpanId> {
+        SpanId::from_u64(self.slots[self.slot(span)? as usize].parent.get())
+    }
+
+    /// The index of a span's call site.
+    pub(crate) fn site(&self, span: SpanId) -> Option<u16> {
+        match span.slot() {
+            None => Some(span.tag()),
+            Some(_) => Some(self.slots[self.slot(span)? as usize].site.get() as u16),
+        }
+    }
+
+    /// Spans that are open.
+    pub(crate) fn open_spans(&self) -> usize {
+        self.lives
+            .iter()
+            .filter(|life| life.load(Ordering::Relaxed) != 0)
+            .count()
+    }
+
+    /// Copies a live span's slot to `words`, and says how many words of it count.
+    ///
+    /// The id is read before and after: what lies between is one span's.
+    pub(crate) fn copy(
+        &self,
+        memory: &Memory,
+        recording: u64,
+        span: SpanId,
+        words: &mut [u64; SLOT_WORDS],
+    ) -> Option<usize> {
+        let base = base(self.slot(span)?);
+        if memory.load(base + word::ID, Ordering::Acquire) != span.to_u64() {
+            return None;
+        }
+        let key = Key::of_span(recording, span.to_u64());
+        let committed = key.guarded(memory.load(base + word::COMMITTED, Ordering::Acquire))?;
+        let len = (SLOT_HEADER_WORDS + committed as usize).min(SLOT_WORDS);
+        for (i, word) in words[..len].iter_mut().enumerate() {
+            *word = memory.load(base + i, Ordering::Relaxed);
+        }
+        words[word::COMMITTED] = key.guard(committed);
+        fence(Ordering::Acquire);
+        (memory.load(base + word::ID, Ordering::Relaxed) == span.to_u64()).then_some(len)
+    }
+}
+
+/// Writes a record into a slot at word `at` and commits it; gives the word after it.
+fn write(memory: &Memory, recording: u64, span: SpanId, at: usize, words: &[u64]) -> usize {
+    let Some((&header, body)) = words.split_first() else {
+        return at;
+    };
+    let base = span.slot().map_or(usize::MAX / 2, base);
+    let key = Key::of_span(recording, span.to_u64());
+    let sum = memory.copy_in(base + at + 1, body, key, at + 1);
+    let sum = sum.wrapping_add(key.term(at, header));
+    memory.store(base + at, record::seal(header, key.finish(sum)));
+    let end = at + words.len();
+    memory.publish(
+        base + word::COMMITTED,
+        key.guard((end - SLOT_HEADER_WORDS) as u32),
+    );
+    end
+}
+
+/// The table's first word; a model's memory holds nothing before it.
+const TABLE: usize = if cfg!(loom) {
+    0
+} else {
+    Layout::SPANS_OFFSET as usize / 8
+};
+
+fn base(slot: u32) -> usize {
+    TABLE + slot as usize * SLOT_WORDS
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn open(spans: &Spans, memory: &Memory, hint: &Number) -> SpanId {
+        let opening = Opening {
+            ticks: 1,
+            address: 2,
+            site: 3,
+            parent: None,
+            values: &[],
+        };
+        spans.open(memory, 42, hint, &opening).0
+    }
+
+    #[test]
+    fn ids_are_never_used_twice_and_those_without_a_slot_are_told_apart() {
+        let memory = Memory::heap(Layout::SPANS_OFFSET as usize / 8 + 2 * SLOT_WORDS);
+        let (spans, hint) = (Spans::new(2), Number::new(0));
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..10 {
+            let ids = [(); 4].map(|()| open(&spans, &memory, &hint));
+            assert_eq!(ids.iter().filter(|id| id.slot().is_some()).count(), 2);
+            assert!(ids.iter().all(|id| seen.insert(id.to_u64())));
+            for id in ids {
+                assert_eq!(spans.site(id), Some(3));
+                assert_eq!(spans.release(id), id.slot().is_some());
+                spans.close(&memory, id);
+                assert!(!spans.release(id), "a stale id does no harm");
+            }
+        }
+        assert_eq!(spans.open_spans(), 0);
+    }
+
+    #[test]
+    fn later_values_are_appended_until_the_slot_is_full() {
+        let memory = Memory::heap(Layout::SPANS_OFFSET as usize / 8 + SLOT_WORDS);
+        let (spans, hint) = (Spans::new(1), Number::new(0));
+        let id = open(&spans, &memory, &hint);
+        for n in 0..20 {
+            spans.values(
+                &memory,
+                42,
+                id,
+                n,
+                &[value::head(0, value::Kind::U32, n as u32)],
+            );
+        }
+        let mut words = [0; SLOT_WORDS];
+        let len = spans.copy(&memory, 42, id, &mut words).unwrap();
+        let mut walk = ttlog_format::span::records(&words[..len], 42, id);
+        let kinds: Vec<_> = walk.by_ref().map(|record| record.kind).collect();
+        assert_eq!(kinds[0], record::Kind::SpanOpen);
+        assert_eq!(kinds.len(), 1 + (SLOT_WORDS - SLOT_HEADER_WORDS - 5) / 4);
+        assert!(!walk.damaged());
+    }
+}

@@ -1,0 +1,134 @@
+//! The adapter for those who want nothing but the recording.
+//!
+//! It keeps spans itself: an id is the recording's, a handle is counted in the
+//! span's slot, and nothing is allocated.
+
+use std::sync::Arc;
+
+use crate::core::Core;
+use tracing_core::span::{Attributes, Current, Id, Record};
+use tracing_core::{Event, Interest, LevelFilter, Metadata};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::Filter;
+use ttlog_format::span::SpanId;
+
+/// Records all that its recorder's filter lets through.
+///
+/// Made by [`Recorder::subscriber`](crate::Recorder::subscriber).
+pub struct Subscriber {
+    core: Option<Arc<Core>>,
+    filter: Targets,
+}
+
+impl Subscriber {
+    pub(crate) fn new(core: Option<Arc<Core>>, filter: Targets) -> Subscriber {
+        Subscriber { core, filter }
+    }
+
+    fn lets_through(&self, metadata: &Metadata<'_>) -> bool {
+        self.core.is_some()
+            && self
+                .filter
+                .would_enable(metadata.target(), metadata.level())
+    }
+}
+
+impl std::fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = self.core.as_ref().map(|core| &core.path);
+        f.debug_struct("Subscriber")
+            .field("recording", &path)
+            .finish()
+    }
+}
+
+fn span(id: &Id) -> Option<SpanId> {
+    SpanId::from_u64(id.into_u64())
+}
+
+impl tracing_core::Subscriber for Subscriber {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if !self.lets_through(metadata) {
+            return Interest::never();
+        }
+        if let Some(core) = &self.core {
+            core.register(metadata);
+        }
+        Interest::always()
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.lets_through(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Filter::<tracing_subscriber::Registry>::max_level_hint(&self.filter)
+    }
+
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        let Some(core) = &self.core else {
+            return Id::from_u64(u64::MAX);
+        };
+        let parent = crate::encode::parent(core, attributes, span);
+        if let Some(parent) = parent {
+            core.spans.retain(parent);
+        }
+        Id::from_u64(crate::encode::open(core, attributes, parent).to_u64())
+    }
+
+    fn record(&self, id: &Id, values: &Record<'_>) {
+        if let (Some(core), Some(span)) = (&self.core, span(id)) {
+            crate::encode::values(core, span, values);
+        }
+    }
+
+    fn record_follows_from(&self, id: &Id, follows: &Id) {
+        if let (Some(core), Some(id), Some(follows)) = (&self.core, span(id), span(follows)) {
+            core.follows(id, follows);
+        }
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        if let Some(core) = &self.core {
+            crate::encode::event(core, event, span);
+        }
+    }
+
+    fn enter(&self, id: &Id) {
+        if let (Some(core), Some(span)) = (&self.core, span(id)) {
+            core.enter(span);
+        }
+    }
+
+    fn exit(&self, id: &Id) {
+        if let (Some(core), Some(span)) = (&self.core, span(id)) {
+            core.exit(span);
+        }
+    }
+
+    fn clone_span(&self, id: &Id) -> Id {
+        if let (Some(core), Some(span)) = (&self.core, span(id)) {
+            core.spans.retain(span);
+        }
+        id.clone()
+    }
+
+    fn try_close(&self, id: Id) -> bool {
+        let (Some(core), Some(span)) = (&self.core, span(&id)) else {
+            return false;
+        };
+        let last = !core.is_forked() && core.spans.release(span);
+        if last {
+            core.close(span);
+        }
+        last
+    }
+
+    fn current_span(&self) -> Current {
+        let current = self.core.as_ref().and_then(|core| {
+            let span = core.current()?;
+            Some((Id::from_u64(span.to_u64()), core.metadata(span)?))
+        });
+        current.map_or_else(Current::none, |(id, metadata)| Current::new(id, metadata))
+    }
+}
