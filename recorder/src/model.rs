@@ -59,7 +59,7 @@ impl Tally {
     /// Runs `model` in all orders; then each of `outcomes` must have been seen.
     fn explore(model: impl Fn(&Tally) + Send + Sync + 'static, outcomes: &[&str]) {
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = std::env::var("P").ok().map(|p| p.parse().unwrap());
+        builder.preemption_bound = Some(PREEMPTIONS);
         let tally = Tally::default();
         let inner = tally.clone();
         builder.check(move || {

@@ -1,17 +1,14 @@
 //! The pool: who holds which block, and which is taken next.
 //!
-//! All of it is private memory; the mapping is never asked. A hand goes round
-//! over the blocks. What it may take is taken by one compare-and-swap of that
-//! block's state, so nobody waits and a thread that stands still anywhere in
-//! here costs nobody a block but the one it holds.
+//! All of it is private memory; the mapping is never asked. The state of a block
+//! is one word, and taking it is one compare-and-swap of that word. Two queues,
+//! of full blocks and of last ones, only say in which order to try: whoever
+//! stands still between their words delays nobody, and an entry that is stale or
+//! lost costs a second look.
 //!
-//! States: free; held by a live thread, or for ever by the call sites; full,
-//! since the hand was at `turn`; last, the newest block of a thread that is gone.
-//!
-//! Why is a full block passed over once if it was filled less than half a round
-//! ago? The hand meets blocks in the order in which they were taken. A slow
-//! thread's may have been filled just now, and history is to be the last bytes
-//! *in time*.
+//! States: free; held by a live thread, or for ever by the call sites; full; last,
+//! the newest block of a thread that is gone. The latter two bear the turn at
+//! which they became so, which grows with every block given up.
 
 use crate::sync::{AtomicU64, Number, Ordering, atomics};
 
@@ -27,8 +24,11 @@ pub(crate) const NOBODY: u64 = u64::MAX;
 /// Who holds which block, and which is taken next.
 pub(crate) struct Pool {
     states: Box<[AtomicU64]>,
-    /// How far the hand has gone, in blocks.
-    hand: AtomicU64,
+    full: Queue,
+    last: Queue,
+    /// Blocks below this index have been taken at least once.
+    fresh: AtomicU64,
+    turn: AtomicU64,
     sequence: AtomicU64,
     /// How many blocks are `last`.
     lasts: AtomicU64,
@@ -70,7 +70,10 @@ impl Pool {
         };
         Pool {
             states: atomics(blocks as usize, FREE),
-            hand: AtomicU64::new(0),
+            full: Queue::new(blocks as usize),
+            last: Queue::new(blocks as usize),
+            fresh: AtomicU64::new(0),
+            turn: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
             lasts: AtomicU64::new(0),
             holders: (0..blocks).map(|_| holder()).collect(),
@@ -92,41 +95,90 @@ impl Pool {
     /// Takes the oldest block that may be taken. Last words are kept that are
     /// younger than `kept_since` ticks, while they fill less than a quarter.
     pub(crate) fn take(&self, kept_since: u64) -> Option<Taken> {
-        let hand = self.hand.load(Ordering::Relaxed);
-        self.take_from(hand, kept_since, true)
-            .or_else(|| self.take_from(hand, kept_since, false))
+        self.take_fresh()
+            .or_else(|| self.take_oldest(kept_since))
+            .or_else(|| self.take_from(0, kept_since))
     }
 
     /// Takes the first block that may be taken from `place` on, however young.
     pub(crate) fn take_near(&self, place: usize) -> Option<Taken> {
-        self.take_from(place as u64, 0, false)
+        self.take_from(place, 0)
     }
 
-    fn take_from(&self, hand: u64, kept_since: u64, spare_young: bool) -> Option<Taken> {
-        let blocks = self.states.len() as u64;
-        for step in 0..blocks {
-            let index = ((hand + step) % blocks) as u32;
-            // Acquire: the end of a thread that is seen is seen with its time.
-            let state = self.states[index as usize].load(Ordering::Acquire);
-            let young = || (hand + step).saturating_sub(state >> 2) < blocks / 2;
-            let free = match state & TAG {
-                FREE => true,
-                FULL => !(spare_young && young()),
-                LAST => self.may_retire(index, kept_since),
-                _ => false,
-            };
-            if free && let Some(taken) = self.claim(index, state) {
-                self.hand.fetch_max(hand + step + 1, Ordering::Relaxed);
+    fn take_fresh(&self) -> Option<Taken> {
+        while self.fresh.load(Ordering::Relaxed) < self.states.len() as u64 {
+            let index = self.fresh.fetch_add(1, Ordering::Relaxed);
+            let state = self.states.get(index as usize)?.load(Ordering::Relaxed);
+            if state == FREE
+                && let Some(taken) = self.claim(index as u32, FREE)
+            {
                 return Some(taken);
             }
         }
         None
     }
 
+    fn take_oldest(&self, kept_since: u64) -> Option<Taken> {
+        // Every round takes an entry out, and there are no more than so many.
+        for _ in 0..2 * self.full.cells.len() {
+            let (full, last) = (self.full.peek(), self.last.peek());
+            let last = last.filter(|entry| self.may_retire(entry.index, kept_since));
+            let entry = match (full, last) {
+                (None, None) => return None,
+                (Some(full), Some(last)) if full.turn < last.turn && !self.lasts_are_many() => {
+                    self.full.pop()
+                }
+                (_, Some(_)) => self.last.pop(),
+                (Some(_), None) => self.full.pop(),
+            };
+            let taken = entry.and_then(|entry| {
+                let state = self
+                    .states
+                    .get(entry.index as usize)?
+                    .load(Ordering::Relaxed);
+                let current = matches!(state & TAG, FULL | LAST) && state >> 2 == entry.turn;
+                if current {
+                    self.claim(entry.index, state)
+                } else {
+                    None
+                }
+            });
+            if taken.is_some() {
+                return taken;
+            }
+        }
+        None
+    }
+
+    /// Looks at every block: what the queues have lost is found here.
+    fn take_from(&self, place: usize, kept_since: u64) -> Option<Taken> {
+        let blocks = self.states.len();
+        (0..blocks)
+            .map(|step| (place + step) % blocks)
+            .find_map(|index| {
+                let state = self.states[index].load(Ordering::Relaxed);
+                let may = match state & TAG {
+                    FREE | FULL => true,
+                    LAST => self.may_retire(index as u32, kept_since),
+                    _ => false,
+                };
+                if may {
+                    self.claim(index as u32, state)
+                } else {
+                    None
+                }
+            })
+    }
+
     fn may_retire(&self, index: u32, kept_since: u64) -> bool {
-        let quarter = self.states.len() as u64 / 4;
-        let ended = self.holders[index as usize].ended.get();
-        ended < kept_since || self.lasts.load(Ordering::Relaxed) >= quarter
+        self.lasts_are_many()
+            || self
+                .holder(index)
+                .is_none_or(|holder| holder.ended.get() < kept_since)
+    }
+
+    fn lasts_are_many(&self) -> bool {
+        self.lasts.load(Ordering::Relaxed) >= self.states.len() as u64 / 4
     }
 
     fn claim(&self, index: u32, state: u64) -> Option<Taken> {
@@ -148,19 +200,16 @@ impl Pool {
 
     /// The holder gives the block up for a newer one.
     pub(crate) fn fill(&self, index: u32) {
-        let turn = self.hand.load(Ordering::Relaxed);
-        self.leave(index, FULL | (turn << 2));
+        self.leave(index, FULL, &self.full);
     }
 
     /// The holder's thread has ended at `now`; returns what [`Pool::reopen`] wants.
     pub(crate) fn end(&self, index: u32, now: u64) -> u64 {
-        let state = LAST | (self.hand.load(Ordering::Relaxed) << 2);
         if let Some(holder) = self.holder(index) {
             holder.ended.set(now);
             self.lasts.fetch_add(1, Ordering::Relaxed);
-            self.leave(index, state);
         }
-        state
+        self.leave(index, LAST, &self.last)
     }
 
     /// Takes one's own last block back, unless somebody else has taken it.
@@ -182,10 +231,110 @@ impl Pool {
             .is_some_and(|word| word.load(Ordering::Acquire) & TAG == HELD)
     }
 
-    fn leave(&self, index: u32, state: u64) {
+    fn leave(&self, index: u32, tag: u64, queue: &Queue) -> u64 {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
+        let state = tag | (turn << 2);
         if let Some(word) = self.states.get(index as usize) {
             // Release: the next holder sees what this one wrote.
             word.store(state, Ordering::Release);
+            queue.push(Entry { turn, index });
+        }
+        state
+    }
+}
+
+/// Blocks in the order in which they were given up; a hint, the states decide.
+struct Queue {
+    /// Packed entries, 0 where there is none; a power of two of them.
+    cells: Box<[AtomicU64]>,
+    head: AtomicU64,
+    tail: AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    /// From 1; the state of the block bears the same, or the entry is stale.
+    turn: u64,
+    index: u32,
+}
+
+const INDEX_BITS: u32 = 24;
+
+impl Entry {
+    fn pack(self) -> u64 {
+        (self.turn << INDEX_BITS) | u64::from(self.index)
+    }
+
+    fn unpack(packed: u64) -> Option<Entry> {
+        let index = packed as u32 & ((1 << INDEX_BITS) - 1);
+        (packed != 0).then_some(Entry {
+            turn: packed >> INDEX_BITS,
+            index,
+        })
+    }
+}
+
+impl Queue {
+    fn new(blocks: usize) -> Queue {
+        let cells = atomics((2 * blocks).next_power_of_two(), 0);
+        Queue {
+            cells,
+            head: AtomicU64::new(0),
+            tail: AtomicU64::new(0),
+        }
+    }
+
+    fn cell(&self, ticket: u64) -> &AtomicU64 {
+        &self.cells[ticket as usize & (self.cells.len() - 1)]
+    }
+
+    /// Appends an entry. One that is met in its cell, left by somebody who stood
+    /// still while the queue went by, is appended behind it.
+    fn push(&self, entry: Entry) {
+        let mut packed = entry.pack();
+        for _ in 0..4 {
+            let ticket = self.tail.fetch_add(1, Ordering::Relaxed);
+            packed = self.cell(ticket).swap(packed, Ordering::AcqRel);
+            if packed == 0 {
+                return;
+            }
+        }
+    }
+
+    /// The oldest entry, if it is there already.
+    fn peek(&self) -> Option<Entry> {
+        let (mut head, tail) = (
+            self.head.load(Ordering::Relaxed),
+            self.tail.load(Ordering::Acquire),
+        );
+        while head < tail {
+            if let Some(entry) = Entry::unpack(self.cell(head).load(Ordering::Acquire)) {
+                return Some(entry);
+            }
+            head += 1;
+        }
+        None
+    }
+
+    /// Takes the oldest entry out, passing over those that are not there yet.
+    fn pop(&self) -> Option<Entry> {
+        loop {
+            let head = self.head.load(Ordering::Relaxed);
+            if head >= self.tail.load(Ordering::Acquire) {
+                return None;
+            }
+            let ours = self
+                .head
+                .compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+            let packed = if ours {
+                self.cell(head).swap(0, Ordering::AcqRel)
+            } else {
+                0
+            };
+            if packed != 0 {
+                return Entry::unpack(packed);
+            }
         }
     }
 }
@@ -208,25 +357,50 @@ mod tests {
     }
 
     #[test]
-    fn a_block_filled_just_now_is_passed_over_once() {
+    fn the_block_that_was_filled_first_is_taken_first() {
         let pool = Pool::new(8);
         for _ in 0..8 {
             pool.take(0);
         }
-        for index in 1..8 {
-            pool.fill(index);
-        }
-        for _ in 0..6 {
-            let index = pool.take(0).map(|t| t.index);
-            index.into_iter().for_each(|index| pool.fill(index));
-        }
-        // Block 0 was taken first of all and is filled only now.
-        pool.fill(0);
-        let next: Vec<u32> = (0..3)
+        let order = [3, 1, 7, 0, 2, 6, 4, 5];
+        order.into_iter().for_each(|index| pool.fill(index));
+        let taken: Vec<u32> = (0..8)
             .filter_map(|_| pool.take(0))
             .map(|t| t.index)
             .collect();
-        assert!(!next[..2].contains(&0), "{next:?}");
+        assert_eq!(taken, order);
+    }
+
+    #[test]
+    fn what_the_queues_have_lost_is_found() {
+        let pool = Pool::new(4);
+        for _ in 0..4 {
+            pool.take(0);
+        }
+        pool.fill(2);
+        assert!(
+            pool.full.pop().is_some(),
+            "as if its holder stood still for a round"
+        );
+        assert_eq!(pool.take(0).map(|t| t.index), Some(2));
+        assert_eq!(pool.take(0), None);
+    }
+
+    #[test]
+    fn last_words_that_may_go_are_taken_in_the_order_of_time() {
+        let pool = Pool::new(8);
+        for index in 0..8 {
+            pool.take(0);
+            pool.holder(index).unwrap().ring.set(u64::from(index));
+        }
+        pool.fill(0);
+        pool.end(1, 10);
+        pool.fill(2);
+        let taken: Vec<u32> = (0..3)
+            .filter_map(|_| pool.take(11))
+            .map(|t| t.index)
+            .collect();
+        assert_eq!(taken, [0, 1, 2]);
     }
 
     #[test]

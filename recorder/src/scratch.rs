@@ -84,26 +84,14 @@ impl Scratch {
 
     #[inline]
     fn text(&mut self, field: &Field, kind: Kind, bytes: &[u8]) {
-        let room = self.text_room(field);
-        let mut text = TextWriter {
-            scratch: self,
-            stored: 0,
-            whole: 0,
-            room,
-        };
+        let mut text = TextWriter::new(self, field);
         text.put(bytes);
         text.end(field, kind);
     }
 
     #[inline]
     fn formatted(&mut self, field: &Field, kind: Kind, arguments: fmt::Arguments<'_>) {
-        let room = self.text_room(field);
-        let mut text = TextWriter {
-            scratch: self,
-            stored: 0,
-            whole: 0,
-            room,
-        };
+        let mut text = TextWriter::new(self, field);
         // An error is the user's `fmt` saying so; what it wrote before is kept.
         let _ = text.write_fmt(arguments);
         text.end(field, kind);
@@ -111,46 +99,78 @@ impl Scratch {
 }
 
 /// A text that grows at the end of the scratch, behind the word of its head.
+///
+/// Only whole words are stored, for they are read back as whole words right after:
+/// a load that straddles two stores waits for both.
 struct TextWriter<'a> {
     scratch: &'a mut Scratch,
     stored: usize,
     whole: usize,
     room: usize,
+    /// The bytes behind the last whole word, then zeros.
+    last: u64,
 }
 
-impl TextWriter<'_> {
+impl<'a> TextWriter<'a> {
+    #[inline]
+    fn new(scratch: &'a mut Scratch, field: &Field) -> TextWriter<'a> {
+        let room = scratch.text_room(field);
+        TextWriter {
+            scratch,
+            stored: 0,
+            whole: 0,
+            room,
+            last: 0,
+        }
+    }
+
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.whole = self.whole.saturating_add(bytes.len());
         let kept = &bytes[..bytes.len().min(self.room - self.stored)];
-        let start = (self.scratch.len + 1) * 8 + self.stored;
-        // The room was given out by `text_room` and lies behind the head, but a
-        // second look costs nothing.
-        if start + kept.len() > RECORD_MAX_WORDS * 8 {
-            return;
+        let (words, rest) = kept.as_chunks::<8>();
+        for &word in words {
+            self.add(u64::from_le_bytes(word), 8);
         }
-        let to = self.scratch.words.as_mut_ptr().cast::<u8>();
-        // SAFETY: `start` is within the scratch, as checked above.
-        let to = unsafe { to.add(start) };
-        // SAFETY: `kept` ends within the scratch, as checked above, and is no part of it.
-        unsafe { to.copy_from_nonoverlapping(kept.as_ptr(), kept.len()) };
-        self.stored += kept.len();
+        if !rest.is_empty() {
+            self.add(word_of(rest), rest.len());
+        }
+    }
+
+    /// Appends the low `len` bytes, 1 to 8, of a word that has zeros above them.
+    #[inline]
+    fn add(&mut self, word: u64, len: usize) {
+        let filled = self.stored % 8;
+        self.last |= word << (8 * filled);
+        if filled + len >= 8 {
+            self.store_last();
+            // What did not fit: nothing where the word was empty before.
+            self.last = (word >> 8) >> (56 - 8 * filled);
+        }
+        self.stored += len;
+    }
+
+    /// Stores the word that the text has come to; the room that was given out
+    /// lies within the scratch.
+    #[inline]
+    fn store_last(&mut self) {
+        let at = self.scratch.len + 1 + self.stored / 8;
+        if let Some(place) = self.scratch.words.get_mut(at) {
+            place.write(self.last);
+        }
     }
 
     /// Pads the last word, writes the head and makes both part of the record.
     #[inline]
-    fn end(self, field: &Field, kind: Kind) {
+    fn end(mut self, field: &Field, kind: Kind) {
+        if !self.stored.is_multiple_of(8) {
+            self.store_last();
+        }
         let words = words_of(self.stored);
         let scratch = self.scratch;
         if scratch.len + 1 + words > RECORD_MAX_WORDS {
             return;
         }
-        let padding = words * 8 - self.stored;
-        let to = scratch.words.as_mut_ptr().cast::<u8>();
-        // SAFETY: the end of the text, within the scratch as checked above.
-        let to = unsafe { to.add((scratch.len + 1) * 8 + self.stored) };
-        // SAFETY: the padding ends with a word that is within the scratch.
-        unsafe { to.write_bytes(0, padding) };
         let whole = u32::try_from(self.whole).unwrap_or(u32::MAX);
         scratch.push(text_head(
             field.index() as u8,
@@ -159,6 +179,21 @@ impl TextWriter<'_> {
             whole,
         ));
         scratch.len += words;
+    }
+}
+
+/// At most 7 bytes as a word, zeros above them: of 4 and more, two halves that overlap.
+#[inline]
+fn word_of(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            let last = u64::from(u32::from_le_bytes(*last)) << (8 * (bytes.len() - 4));
+            u64::from(u32::from_le_bytes(*first)) | last
+        }
+        _ => bytes
+            .iter()
+            .rev()
+            .fold(0, |word, &byte| (word << 8) | u64::from(byte)),
     }
 }
 
@@ -221,5 +256,73 @@ impl Visit for Scratch {
     #[inline]
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.formatted(field, Kind::Debug, format_args!("{value:?}"));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::OnceLock;
+    use tracing::Dispatch;
+    use tracing_core::span::{Attributes, Id, Record};
+    use tracing_core::{Event, Metadata};
+    use ttlog_format::value::decode;
+
+    /// Encodes `text` in three pieces that end where `cuts` says, cut to `room`
+    /// bytes, and gives the bytes that come back and the length that is told.
+    fn encoded(field: &Field, text: &str, cuts: [usize; 2], room: usize) -> (Vec<u8>, u32) {
+        let mut scratch = Scratch::new(1);
+        scratch.push(0);
+        let mut writer = TextWriter::new(&mut scratch, field);
+        writer.room = room;
+        writer.put(&text.as_bytes()[..cuts[0]]);
+        writer.put(&text.as_bytes()[cuts[0]..cuts[1]]);
+        writer.put(&text.as_bytes()[cuts[1]..]);
+        writer.end(field, Kind::Str);
+        let words = scratch.finish(record::Kind::Event);
+        let fields = decode(&words[1..]);
+        let text = fields[0].value.text().unwrap();
+        let last = words.last().unwrap().to_le_bytes();
+        let padding = (8 - text.bytes.len() % 8) % 8;
+        assert!(last[8 - padding..].iter().all(|&byte| byte == 0));
+        (text.bytes.clone(), text.whole)
+    }
+
+    /// The field of some call site: `tracing` gives out no other.
+    fn a_field() -> Field {
+        static FIELD: OnceLock<Field> = OnceLock::new();
+        struct Catch;
+        impl tracing_core::Subscriber for Catch {
+            fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+                let _ = FIELD.set(metadata.fields().iter().next().unwrap());
+                false
+            }
+            fn new_span(&self, _: &Attributes<'_>) -> Id {
+                Id::from_u64(1)
+            }
+            fn record(&self, _: &Id, _: &Record<'_>) {}
+            fn record_follows_from(&self, _: &Id, _: &Id) {}
+            fn event(&self, _: &Event<'_>) {}
+            fn enter(&self, _: &Id) {}
+            fn exit(&self, _: &Id) {}
+        }
+        tracing::dispatcher::with_default(&Dispatch::new(Catch), || tracing::info!(text = ""));
+        FIELD.get().unwrap().clone()
+    }
+
+    #[test]
+    fn a_text_is_the_same_in_whatever_pieces_it_comes() {
+        let field = a_field();
+        let text: String = ('!'..='~').take(26).collect();
+        for len in 0..=text.len() {
+            let text = &text[..len];
+            for (first, second) in (0..=len).flat_map(|i| (i..=len).map(move |j| (i, j))) {
+                for room in [11, 16, 64] {
+                    let expected = &text.as_bytes()[..len.min(room)];
+                    let (kept, whole) = encoded(&field, text, [first, second], room);
+                    assert_eq!((&kept[..], whole), (expected, len as u32));
+                }
+            }
+        }
     }
 }

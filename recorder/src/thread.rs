@@ -62,22 +62,29 @@ pub(crate) fn with<T>(core: &Core, record: impl FnOnce(&Ring) -> T) -> Option<T>
     if core.is_forked() {
         return None;
     }
-    HANDLES.with(|handles| {
-        let handle = handles.iter().find(|handle| handle.core.get() == core.id);
-        match handle {
-            Some(handle) if handle.ended.get() == 0 => {
-                core.rings.get(handle.ring.get() as usize).map(record)
-            }
-            _ => with_new(core, handles, handle, record),
-        }
-    })
+    match HANDLES.with(|handles| ring(core, handles)) {
+        Some(ring) => Some(record(ring)),
+        None => HANDLES.with(|handles| with_new(core, handles, record)),
+    }
+}
+
+/// The calling thread's ring, if it has one and has not ended.
+#[inline]
+fn ring<'a>(core: &'a Core, handles: &[Handle; RECORDERS]) -> Option<&'a Ring> {
+    let handle = known(core, handles).filter(|handle| handle.ended.get() == 0)?;
+    core.rings.get(handle.ring.get() as usize)
+}
+
+#[inline]
+fn known<'a>(core: &Core, handles: &'a [Handle; RECORDERS]) -> Option<&'a Handle> {
+    handles.iter().find(|handle| handle.core.get() == core.id)
 }
 
 /// Calls `look` with the calling thread's ring, if it has one.
 #[inline]
 pub(crate) fn with_known<T>(core: &Core, look: impl FnOnce(&Ring) -> T) -> Option<T> {
     HANDLES.with(|handles| {
-        let handle = handles.iter().find(|handle| handle.core.get() == core.id)?;
+        let handle = known(core, handles)?;
         let ring = core.rings.get(handle.ring.get() as usize)?;
         let ours = ring.generation.load(Ordering::Relaxed) == handle.generation.get();
         ours.then(|| look(ring))
@@ -88,10 +95,9 @@ pub(crate) fn with_known<T>(core: &Core, look: impl FnOnce(&Ring) -> T) -> Optio
 fn with_new<T>(
     core: &Core,
     handles: &[Handle; RECORDERS],
-    known: Option<&Handle>,
     record: impl FnOnce(&Ring) -> T,
 ) -> Option<T> {
-    let handle = known.or_else(|| vacant(handles))?;
+    let handle = known(core, handles).or_else(|| vacant(handles))?;
     let is_ending = ENDING.try_with(|_| ()).is_err();
     let reopened = handle.core.get() == core.id
         && core.reopen_thread(
