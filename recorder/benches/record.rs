@@ -69,6 +69,8 @@ fn main() -> Result<(), ttlog::Error> {
     });
     bench.criterion.final_summary();
     bench.print();
+    // Still mapped; nobody will want to read it.
+    let _ = std::fs::remove_file(recorder.path());
     Ok(())
 }
 

@@ -148,6 +148,10 @@ impl Core {
         metadata: &'static Metadata<'static>,
         parent: Option<SpanId>,
     ) -> SpanId {
+        // A parent outlives its children, in the table as in a registry.
+        if let Some(parent) = parent {
+            self.spans.retain(parent);
+        }
         let words = scratch.finish(Kind::SpanOpen);
         let ticks = self.clock.ticks();
         let opened = thread::with(self, |ring| {
@@ -321,6 +325,9 @@ impl Core {
             }
             open.append(&self.memory, words, is_event);
             ring.advance(&open);
+            if is_event && ring.previous.get() != NOBODY {
+                self.let_go(ring);
+            }
         }
         self.tell_dropped(ring, &open);
     }
@@ -372,6 +379,7 @@ impl Core {
     /// Goes on in another block, if one is to be had.
     #[cold]
     pub(crate) fn switch(&self, ring: &Ring) -> bool {
+        self.let_go(ring);
         let clocks = self.clock.sample();
         let Some(taken) = self.take(clocks.ticks) else {
             return false;
@@ -409,10 +417,18 @@ impl Core {
         ring.told.set(dropped);
         ring.events_before.set(header.events_before);
         ring.move_to(taken.index, taken.sequence, &open);
-        if !is_first {
-            self.pool.fill(previous as u32);
-        }
+        ring.previous.set(previous);
         true
+    }
+
+    /// Gives the block before up: the last words are in the newest.
+    #[cold]
+    fn let_go(&self, ring: &Ring) {
+        let previous = ring.previous.get();
+        if previous != NOBODY {
+            self.pool.fill(previous as u32);
+            ring.previous.set(NOBODY);
+        }
     }
 
     fn take(&self, now: u64) -> Option<Taken> {
@@ -627,6 +643,7 @@ impl Core {
         let Some(ring) = self.rings.get(index as usize) else {
             return 0;
         };
+        self.let_go(ring);
         self.hold(ring, u64::from(index));
         self.pool.end(ring.block.get() as u32, self.clock.ticks())
     }
@@ -666,6 +683,7 @@ impl Core {
             let block = ring.block.get();
             let holds = block != NOBODY && self.pool.is_held(block as usize);
             if holds && thread::is_gone(ring.thread_id.get() as u32) {
+                self.let_go(ring);
                 self.hold(ring, index as u64);
                 self.pool.end(block as u32, now);
             }

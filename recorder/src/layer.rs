@@ -186,4 +186,27 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_span_that_the_registry_closes_is_closed() {
+        use tracing_subscriber::layer::SubscriberExt;
+        let directory = tempfile::tempdir().unwrap();
+        let builder = crate::builder().directory(directory.path());
+        let recorder = builder.capacity_mib(1).create().unwrap();
+        let registry = tracing_subscriber::registry().with(recorder.layer());
+        tracing::subscriber::with_default(registry, || {
+            for id in 0..1000 {
+                let request = tracing::info_span!("request", id);
+                let _entered = request.enter();
+                let other = tracing::info_span!(parent: None, "root");
+                other.in_scope(|| tracing::info_span!("child").in_scope(|| {}));
+                assert_eq!(
+                    recorder.stats().open_spans,
+                    2,
+                    "a child takes no parent with it"
+                );
+            }
+        });
+        assert_eq!(recorder.stats().open_spans, 0);
+    }
 }

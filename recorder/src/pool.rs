@@ -156,7 +156,8 @@ impl Pool {
         (0..blocks)
             .map(|step| (place + step) % blocks)
             .find_map(|index| {
-                let state = self.states[index].load(Ordering::Relaxed);
+                // Acquire: the end of a thread that is seen is seen with its time.
+                let state = self.states[index].load(Ordering::Acquire);
                 let may = match state & TAG {
                     FREE | FULL => true,
                     LAST => self.may_retire(index as u32, kept_since),

@@ -29,6 +29,9 @@ pub(crate) struct Ring {
     /// Index of the block, or [`NOBODY`].
     pub(crate) block: Number,
     pub(crate) sequence: Number,
+    /// Index of the block before, as long as this one holds no event: the last
+    /// words are there. Or [`NOBODY`].
+    pub(crate) previous: Number,
     base: Number,
     key: Number,
     position: Number,
@@ -58,6 +61,7 @@ impl Ring {
             busy: AtomicU64::new(0),
             block: Number::new(NOBODY),
             sequence: zero(),
+            previous: Number::new(NOBODY),
             base: zero(),
             key: zero(),
             position: zero(),
@@ -85,6 +89,7 @@ impl Ring {
         if free {
             self.block.set(NOBODY);
             self.sequence.set(0);
+            self.previous.set(NOBODY);
             self.block_events.set(0);
             self.events_before.set(0);
             self.dropped.store(0, Ordering::Relaxed);

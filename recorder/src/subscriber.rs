@@ -70,9 +70,6 @@ impl tracing_core::Subscriber for Subscriber {
             return Id::from_u64(u64::MAX);
         };
         let parent = crate::encode::parent(core, attributes, span);
-        if let Some(parent) = parent {
-            core.spans.retain(parent);
-        }
         Id::from_u64(crate::encode::open(core, attributes, parent).to_u64())
     }
 

@@ -1,0 +1,284 @@
+//! Whether a recording tells the story as it was told.
+
+use std::fmt;
+
+use ttlog_format::salvage::{Counts, Entry, Recording, Span, What};
+use ttlog_format::value::{Field, Value};
+
+use crate::story::{self, Said};
+
+/// How a recording fails to tell what happened.
+#[derive(Debug)]
+pub struct Violation(String);
+
+impl Violation {
+    /// One that is described so.
+    pub fn new(text: impl Into<String>) -> Violation {
+        Violation(text.into())
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! hold {
+    ($condition:expr, $($text:tt)+) => {
+        if !$condition {
+            return Err(Violation(format!($($text)+)));
+        }
+    };
+}
+
+/// Checks that the events of the workers `1..=threads`, of which the first
+/// `acks[worker]` have returned, are all there as they were said, but for the
+/// oldest, which are counted.
+///
+/// # Errors
+/// The first thing that is not so.
+pub fn story(recording: &Recording, acks: &[u64], threads: u64) -> Result<(), Violation> {
+    whole(recording)?;
+    let mut sequences: Vec<Vec<u64>> = vec![Vec::new(); recording.threads.len()];
+    for entry in recording
+        .entries
+        .iter()
+        .filter(|entry| entry.what == What::Event)
+    {
+        let thread = &recording.threads[entry.thread as usize];
+        let worker = worker_of(&thread.name)
+            .ok_or_else(|| Violation(format!("an event of thread {:?}", thread.name)))?;
+        sequences[entry.thread as usize].push(as_said(recording, entry, worker)?);
+    }
+    for worker in 1..=threads {
+        let acked = acks[worker as usize];
+        let at = recording
+            .threads
+            .iter()
+            .position(|t| worker_of(&t.name) == Some(worker));
+        let Some(at) = at else {
+            hold!(
+                acked == 0,
+                "worker {worker} is not there, {acked} events had returned"
+            );
+            continue;
+        };
+        all_there(&sequences[at], &recording.threads[at].counts, worker, acked)?;
+    }
+    Ok(())
+}
+
+/// Checks that nothing is damaged, lost or guessed, and that the account adds up.
+///
+/// # Errors
+/// The first thing that is not so.
+pub fn whole(recording: &Recording) -> Result<(), Violation> {
+    let ledger = &recording.ledger;
+    hold!(ledger.exact, "the ledger is not exact: {ledger:?}");
+    hold!(ledger.counts.torn == 0, "torn events: {ledger:?}");
+    hold!(ledger.counts.dropped == 0, "dropped events: {ledger:?}");
+    hold!(
+        ledger.damaged_blocks == 0 && ledger.damaged_spans == 0,
+        "damage: {ledger:?}"
+    );
+    hold!(
+        ledger.events_without_site == 0,
+        "events without a call site: {ledger:?}"
+    );
+    hold!(
+        ledger.sites_without_room == 0,
+        "call sites without room: {ledger:?}"
+    );
+    hold!(
+        ledger.missing_bytes == 0 && ledger.truncated == 0,
+        "something is cut: {ledger:?}"
+    );
+    hold!(
+        adds_up(&ledger.counts),
+        "the ledger does not add up: {ledger:?}"
+    );
+    let readable = recording
+        .entries
+        .iter()
+        .filter(|entry| entry.what == What::Event)
+        .count();
+    hold!(
+        readable as u64 == ledger.counts.readable,
+        "{readable} events can be read: {ledger:?}"
+    );
+    for thread in &recording.threads {
+        hold!(
+            adds_up(&thread.counts),
+            "the account does not add up: {thread:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Whether the account adds up.
+pub fn adds_up(counts: &Counts) -> bool {
+    counts.written == counts.readable + counts.overwritten + counts.dropped + counts.torn
+}
+
+/// The worker of a thread of this name; the main thread may be the first.
+fn worker_of(thread_name: &str) -> Option<u64> {
+    if matches!(thread_name, "main" | "victim") {
+        return Some(1);
+    }
+    thread_name.strip_prefix("worker-")?.parse().ok()
+}
+
+/// More events than a block holds.
+const BLOCK_EVENTS: usize = 64;
+
+/// How many blocks of a worker may be older than its oldest contiguous events.
+const STRAYS: usize = 2;
+
+/// What is there must be contiguous up to the newest, but for a few single
+/// blocks: one that somebody had claimed, and not yet begun, when the process
+/// died; one whose thread stood still between taking the next and giving it up.
+fn all_there(sequences: &[u64], counts: &Counts, worker: u64, acked: u64) -> Result<(), Violation> {
+    let newest = sequences.last().map_or(0, |newest| newest + 1);
+    hold!(
+        newest >= acked,
+        "worker {worker}: {acked} had returned, {newest} are there: {counts:?}"
+    );
+    hold!(
+        newest <= acked + 1,
+        "worker {worker}: {acked} had returned, but {newest} are there"
+    );
+    hold!(
+        counts.written == newest,
+        "worker {worker}: said {newest}, the account: {counts:?}"
+    );
+    let gone = newest - sequences.len() as u64;
+    hold!(
+        counts.overwritten == gone,
+        "worker {worker}: {gone} are gone, {counts:?}"
+    );
+    for pair in sequences.windows(2) {
+        hold!(
+            pair[1] > pair[0],
+            "worker {worker}: {} follows {}",
+            pair[1],
+            pair[0]
+        );
+    }
+    let runs: Vec<_> = sequences
+        .chunk_by(|earlier, later| *later == earlier + 1)
+        .collect();
+    let Some((_, strays)) = runs.split_last() else {
+        return Ok(());
+    };
+    let are_blocks = strays.iter().all(|run| run.len() <= BLOCK_EVENTS);
+    let ends = || {
+        runs.iter()
+            .map(|run| (run[0], run[run.len() - 1]))
+            .collect::<Vec<_>>()
+    };
+    hold!(
+        are_blocks && strays.len() <= STRAYS,
+        "worker {worker}: gaps between {:?}",
+        ends()
+    );
+    Ok(())
+}
+
+/// Checks one event; its sequence number.
+fn as_said(recording: &Recording, entry: &Entry, worker: u64) -> Result<u64, Violation> {
+    let said = said_by(recording, entry)?;
+    let sequence = said.1.iter().find_map(|(name, value)| match value {
+        Value::U64(sequence) if *name == "sequence" => Some(*sequence),
+        _ => None,
+    });
+    let sequence = sequence.ok_or_else(|| Violation(format!("no sequence number: {said:?}")))?;
+    let foretold = story::foretold(worker, sequence);
+    hold!(
+        same(&said, &foretold),
+        "invented:\n{said:?}\nwas said as\n{foretold:?}"
+    );
+    Ok(sequence)
+}
+
+type Named<'a> = Vec<(&'a str, &'a Value)>;
+type Told<'a> = (
+    ttlog_format::site::Level,
+    Named<'a>,
+    Vec<(&'a str, Named<'a>)>,
+);
+
+fn said_by<'a>(recording: &'a Recording, entry: &'a Entry) -> Result<Told<'a>, Violation> {
+    let level = recording
+        .level(entry)
+        .ok_or_else(|| Violation(format!("no call site: {entry:?}")))?;
+    let spans = recording
+        .context(entry.span)
+        .into_iter()
+        .map(|(_, span)| {
+            let name = recording
+                .sites
+                .get(&span.site)
+                .map_or("?", |site| site.name.as_str());
+            (name, span_fields(recording, span))
+        })
+        .collect();
+    Ok((level, named(recording, entry.site, &entry.fields), spans))
+}
+
+/// The fields of an entry, with their names.
+pub fn named<'a>(recording: &'a Recording, site: u64, fields: &'a [Field]) -> Named<'a> {
+    fields
+        .iter()
+        .map(|field| (name_of(recording, site, field.index), &field.value))
+        .collect()
+}
+
+/// The fields of a span, with their names.
+pub fn span_fields<'a>(recording: &'a Recording, span: &'a Span) -> Named<'a> {
+    let fields = span.fields.iter();
+    fields
+        .map(|(_, f)| (name_of(recording, span.site, f.index), &f.value))
+        .collect()
+}
+
+fn name_of(recording: &Recording, site: u64, index: u8) -> &str {
+    let site = recording.sites.get(&site);
+    site.and_then(|site| site.fields.get(usize::from(index)))
+        .map_or("?", String::as_str)
+}
+
+fn same((level, fields, spans): &Told<'_>, said: &Said) -> bool {
+    *level == said.level
+        && same_fields(fields, &said.fields)
+        && spans.len() == said.spans.len()
+        && spans
+            .iter()
+            .zip(&said.spans)
+            .all(|((name, fields), (said_name, said_fields))| {
+                name == said_name && same_fields(fields, said_fields)
+            })
+}
+
+fn same_fields(fields: &Named<'_>, said: &[(&str, Value)]) -> bool {
+    fields.len() == said.len()
+        && fields
+            .iter()
+            .zip(said)
+            .all(|((name, value), (said_name, said_value))| {
+                name == said_name && *value == said_value
+            })
+}
+
+/// Checks what the reader says of the process's end.
+///
+/// # Errors
+/// If it says anything else.
+pub fn verdict(opened: &ttlog_reader::Opened, expected: &str) -> Result<(), Violation> {
+    let verdict = &opened.verdict;
+    hold!(
+        verdict.kind.to_string() == expected,
+        "not {expected}: {verdict:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! Histories: programs that record and die, and what the reader says of them.
+//!
+//! A [`Victim`] is a process of the binary `victim`, which does what its
+//! [`Plan`] says: tells a [`story`] of events that can each be foretold from
+//! the worker's number and the event's, and acknowledges each in a shared
+//! mapping of its own once the call has returned. So whatever the moment of its
+//! death, it is known what must be readable, and what it must say.
+
+pub mod acks;
+pub mod check;
+pub mod image;
+pub mod plan;
+pub mod reader;
+pub mod story;
+pub mod values;
+pub mod victim;
+
+pub use check::Violation;
+pub use plan::{Adapter, Plan, What};
+pub use victim::Victim;

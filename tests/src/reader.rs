@@ -1,0 +1,73 @@
+//! The reader's binary, as a program finds it: by its contract.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// The `ttlog-reader` beside the binary `victim`, which lies where cargo puts
+/// binaries; built if it is not there or not new.
+fn program(victim: &Path) -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let profile = victim.parent().expect("a directory");
+        build(
+            profile.parent().expect("a target directory"),
+            "ttlog-reader",
+            "ttlog-reader",
+            "",
+        );
+        profile.join("ttlog-reader")
+    })
+}
+
+/// Builds a binary into a target directory, for the `dev` profile.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn build(target: &Path, package: &str, binary: &str, flags: &str) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args([
+        "build",
+        "--quiet",
+        "--package",
+        package,
+        "--bin",
+        binary,
+        "--target-dir",
+    ]);
+    command.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !flags.is_empty() {
+        command
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env("RUSTFLAGS", flags);
+    }
+    let status = command.status().expect("cargo runs");
+    assert!(status.success(), "{binary} cannot be built: {status}");
+    target.join("debug").join(binary)
+}
+
+/// The lines of JSON that a command of the reader prints.
+///
+/// # Panics
+/// If it fails, or prints anything else.
+pub fn json(victim: &str, args: &[&str], recording: &Path) -> Vec<Value> {
+    let output = Command::new(program(Path::new(victim)))
+        .args(args)
+        .arg(recording)
+        .args(["-o", "json"])
+        .output()
+        .expect("ttlog-reader runs");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "ttlog-reader {args:?}: {}: {words}",
+        output.status
+    );
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect()
+}
