@@ -654,7 +654,7 @@ impl Core {
             return false;
         };
         let block = ring.block.get() as u32;
-        if !self.pool.reopen(block, state) {
+        if !self.pool.reopen(block, state, ring.sequence.get()) {
             return false;
         }
         let ours = ring.generation.load(Ordering::Relaxed) == generation
@@ -680,12 +680,13 @@ impl Core {
         let owned = held.filter(|&i| self.rings[i].is_owned());
         for index in owned.take(AT_ONCE) {
             let ring = &self.rings[index];
-            let block = ring.block.get();
-            let holds = block != NOBODY && self.pool.is_held(block as usize);
-            if holds && thread::is_gone(ring.thread_id.get() as u32) {
+            let (block, sequence) = (ring.block.get() as u32, ring.sequence.get());
+            let holds = self.pool.is_held(block, sequence);
+            let gone = holds && thread::is_gone(ring.thread_id.get() as u32);
+            if gone && self.pool.seize(block, sequence) {
                 self.let_go(ring);
                 self.hold(ring, index as u64);
-                self.pool.end(block as u32, now);
+                self.pool.end(block, now);
             }
         }
     }

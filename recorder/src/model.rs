@@ -25,6 +25,7 @@
 //! trust in a record without its check.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::memory::Memory;
@@ -37,6 +38,7 @@ use ttlog_format::block::{self, HEADER_WORDS, Header, Retired, State, word};
 use ttlog_format::clock::Sample;
 use ttlog_format::record::{self, Kind, Walk};
 use ttlog_format::span::{self, SLOT_WORDS, SpanId};
+use ttlog_format::value;
 
 /// Changes of thread that loom may force in one execution.
 const PREEMPTIONS: usize = 3;
@@ -121,9 +123,8 @@ fn copy(memory: &Memory, like: &Header, looked_at: &[usize]) -> Copied {
     match block::decode(&words) {
         State::Free => return Copied::Free,
         State::Taken(_) => {
-            for i in word::RETIRED..word::RETIRED + 4 {
-                words[i] = memory.load(i, Ordering::Relaxed);
-            }
+            let totals = words.iter_mut().enumerate().skip(word::RETIRED).take(4);
+            totals.for_each(|(i, word)| *word = memory.load(i, Ordering::Relaxed));
             let State::Taken(retired) = block::decode(&words) else {
                 unreachable!("the magic is the same");
             };
@@ -247,7 +248,7 @@ fn a_block_that_is_taken_for_another_is_never_read_as_a_mix() {
 }
 
 /// A pool, and for each block a cell in which loom sees two holders that are not
-/// ordered one after the other.
+/// ordered one after the other. (In an `Rc`: loom's threads are one of the system's.)
 struct Held {
     pool: Pool,
     cells: Vec<UnsafeCell<()>>,
@@ -256,8 +257,8 @@ struct Held {
 }
 
 impl Held {
-    fn new(blocks: u32) -> Arc<Held> {
-        Arc::new(Held {
+    fn new(blocks: u32) -> Rc<Held> {
+        Rc::new(Held {
             pool: Pool::new(blocks),
             cells: (0..blocks).map(|_| UnsafeCell::new(())).collect(),
             holders: Mutex::default(),
@@ -299,14 +300,14 @@ fn a_block_has_one_holder_and_hands_over_what_it_wrote() {
         |tally| {
             let held = Held::new(2);
             let ending = {
-                let (held, tally) = (Arc::clone(&held), tally.clone());
+                let (held, tally) = (Rc::clone(&held), tally.clone());
                 loom::thread::spawn(move || {
                     let Some(index) = held.take() else {
                         return tally.count("no block to begin with");
                     };
                     held.let_go(index);
                     let state = held.pool.end(index, 1);
-                    if held.pool.reopen(index, state) {
+                    if held.pool.reopen(index, state, 9) {
                         held.hold(index);
                         tally.count("reopened");
                     } else {
@@ -353,11 +354,22 @@ fn last_words_are_kept_from_a_taker_that_sees_them_end() {
                 loom::thread::spawn(move || pool.end(3, 100))
             };
             assert_eq!(pool.take(50), None, "last words of the window are gone");
-            tally.count(if pool.is_held(3) { "held" } else { "ended" });
+            tally.count(if pool.is_held(3, 4) { "held" } else { "ended" });
             ending.join().unwrap();
         },
         &["held", "ended"],
     );
+}
+
+fn open_span(spans: &Spans, memory: &Memory, ticks: u64) -> SpanId {
+    let opening = Opening {
+        ticks,
+        address: 2,
+        site: 3,
+        parent: None,
+        values: &[],
+    };
+    spans.open(memory, RECORDING, &Number::new(0), &opening).0
 }
 
 #[test]
@@ -366,28 +378,46 @@ fn a_copied_slot_is_one_spans() {
         |tally| {
             let memory = Arc::new(Memory::heap(SLOT_WORDS));
             let spans = Arc::new(Spans::new(1));
-            let open = |spans: &Spans, memory: &Memory, ticks| {
-                let opening = Opening {
-                    ticks,
-                    address: 2,
-                    site: 3,
-                    parent: None,
-                    values: &[],
-                };
-                spans.open(memory, RECORDING, &Number::new(0), &opening).0
-            };
-            let old = open(&spans, &memory, 1);
+            let old = open_span(&spans, &memory, 1);
             spans.enter(&memory, old, 7, 8);
             let reader = {
-                let (spans, memory, tally) =
-                    (Arc::clone(&spans), Arc::clone(&memory), tally.clone());
+                let (spans, memory) = (Arc::clone(&spans), Arc::clone(&memory));
+                let tally = tally.clone();
                 loom::thread::spawn(move || copy_slot(&spans, &memory, old, &tally))
             };
             spans.close(&memory, old);
-            assert_ne!(open(&spans, &memory, 9), old);
+            assert_ne!(open_span(&spans, &memory, 9), old);
             reader.join().unwrap();
         },
         &["whole", "gone"],
+    );
+}
+
+#[test]
+fn a_slot_is_copied_whole_while_values_are_appended() {
+    Tally::explore(
+        |tally| {
+            let memory = Arc::new(Memory::heap(SLOT_WORDS));
+            let spans = Arc::new(Spans::new(1));
+            let span = open_span(&spans, &memory, 1);
+            let writer = {
+                let (spans, memory) = (Arc::clone(&spans), Arc::clone(&memory));
+                loom::thread::spawn(move || {
+                    let value = value::head(0, value::Kind::U32, 6);
+                    spans.values(&memory, RECORDING, span, 5, &[value]);
+                })
+            };
+            let mut words = [0; SLOT_WORDS];
+            let len = spans
+                .copy(&memory, RECORDING, span, &mut words)
+                .expect("the span lives");
+            let mut walk = span::records(&words[..len], RECORDING, span);
+            let records = walk.by_ref().count();
+            assert!(!walk.damaged(), "a torn record below the commit");
+            tally.count(format!("{records} records"));
+            writer.join().unwrap();
+        },
+        &["1 records", "2 records"],
     );
 }
 

@@ -7,8 +7,9 @@
 //! lost costs a second look.
 //!
 //! States: free; held by a live thread, or for ever by the call sites; full; last,
-//! the newest block of a thread that is gone. The latter two bear the turn at
-//! which they became so, which grows with every block given up.
+//! the newest block of a thread that is gone. A held block's state bears the
+//! sequence number under which it was taken, a full or last one's the turn at which
+//! it became so, which grows with every block given up.
 
 use crate::sync::{AtomicU64, Number, Ordering, atomics};
 
@@ -20,6 +21,11 @@ const TAG: u64 = 3;
 
 /// No ring.
 pub(crate) const NOBODY: u64 = u64::MAX;
+
+/// The state of a block that is held under this sequence number.
+fn held(sequence: u64) -> u64 {
+    HELD | (sequence << 2)
+}
 
 /// Who holds which block, and which is taken next.
 pub(crate) struct Pool {
@@ -131,23 +137,34 @@ impl Pool {
                 (_, Some(_)) => self.last.pop(),
                 (Some(_), None) => self.full.pop(),
             };
-            let taken = entry.and_then(|entry| {
-                let state = self
-                    .states
-                    .get(entry.index as usize)?
-                    .load(Ordering::Relaxed);
-                let current = matches!(state & TAG, FULL | LAST) && state >> 2 == entry.turn;
-                if current {
-                    self.claim(entry.index, state)
-                } else {
-                    None
-                }
-            });
+            let taken = entry.and_then(|entry| self.claim_entry(entry, kept_since));
             if taken.is_some() {
                 return taken;
             }
         }
         None
+    }
+
+    /// Takes the block of an entry that was taken out of its queue, unless it is
+    /// stale. Others may have taken the one that was looked at: a last block that
+    /// must be kept goes back.
+    fn claim_entry(&self, entry: Entry, kept_since: u64) -> Option<Taken> {
+        let state = self
+            .states
+            .get(entry.index as usize)?
+            .load(Ordering::Acquire);
+        if state >> 2 != entry.turn {
+            return None;
+        }
+        match state & TAG {
+            FULL => self.claim(entry.index, state),
+            LAST if self.may_retire(entry.index, kept_since) => self.claim(entry.index, state),
+            LAST => {
+                self.last.push(entry);
+                None
+            }
+            _ => None,
+        }
     }
 
     /// Looks at every block: what the queues have lost is found here.
@@ -183,15 +200,15 @@ impl Pool {
     }
 
     fn claim(&self, index: u32, state: u64) -> Option<Taken> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         // Acquire: what the last holder wrote into `holders` and its ring is seen.
         self.states[index as usize]
-            .compare_exchange(state, HELD, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(state, held(sequence), Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
         let retired_ring = (state & TAG == LAST).then(|| {
             self.lasts.fetch_sub(1, Ordering::Relaxed);
             self.holders[index as usize].ring.get() as u32
         });
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         Some(Taken {
             index,
             sequence,
@@ -213,10 +230,24 @@ impl Pool {
         self.leave(index, LAST, &self.last)
     }
 
+    /// Takes over the block of a holder that died without a word, if it holds it
+    /// still; of two that find it dead, one does, and then ends it.
+    pub(crate) fn seize(&self, index: u32, sequence: u64) -> bool {
+        self.states.get(index as usize).is_some_and(|word| {
+            word.compare_exchange(
+                held(sequence),
+                held(0),
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+        })
+    }
+
     /// Takes one's own last block back, unless somebody else has taken it.
-    pub(crate) fn reopen(&self, index: u32, state: u64) -> bool {
+    pub(crate) fn reopen(&self, index: u32, state: u64, sequence: u64) -> bool {
         let ours = self.states.get(index as usize).is_some_and(|word| {
-            word.compare_exchange(state, HELD, Ordering::Acquire, Ordering::Relaxed)
+            word.compare_exchange(state, held(sequence), Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
         });
         if ours {
@@ -225,11 +256,11 @@ impl Pool {
         ours
     }
 
-    /// Whether a live thread (or the call sites) holds the block.
-    pub(crate) fn is_held(&self, index: usize) -> bool {
+    /// Whether the block is held as the one with this sequence number.
+    pub(crate) fn is_held(&self, index: u32, sequence: u64) -> bool {
         self.states
-            .get(index)
-            .is_some_and(|word| word.load(Ordering::Acquire) & TAG == HELD)
+            .get(index as usize)
+            .is_some_and(|word| word.load(Ordering::Acquire) == held(sequence))
     }
 
     fn leave(&self, index: u32, tag: u64, queue: &Queue) -> u64 {
@@ -433,7 +464,7 @@ mod tests {
         let pool = Pool::new(8);
         pool.take(0);
         let state = pool.end(0, 7);
-        assert!(pool.reopen(0, state));
+        assert!(pool.reopen(0, state, 1));
         let state = pool.end(0, 7);
         assert_eq!(pool.take_near(0).map(|t| t.index), Some(1));
         assert!(
@@ -441,6 +472,6 @@ mod tests {
                 .filter_map(|_| pool.take(8))
                 .any(|taken| taken.index == 0)
         );
-        assert!(!pool.reopen(0, state));
+        assert!(!pool.reopen(0, state, 1));
     }
 }
