@@ -24,7 +24,7 @@ use crate::thread;
 use tracing_core::Metadata;
 use ttlog_format::block::{self, Retired};
 use ttlog_format::cause::{self, Cause};
-use ttlog_format::header::{Layout, TOTALS_OFFSET, totals};
+use ttlog_format::header::{Layout, TOTALS_OFFSET, newest, totals};
 use ttlog_format::record::{self, Kind};
 use ttlog_format::span::{SLOT_WORDS, SpanId};
 use ttlog_format::{BLOCK_WORDS, RECORD_MAX_WORDS};
@@ -60,6 +60,10 @@ pub(crate) struct Core {
     dropped_without_block: AtomicU64,
     sites_without_room: AtomicU64,
     window_ticks: u64,
+    second_ticks: u64,
+    /// When all clocks were last sampled, in ticks, and how often.
+    sampled: AtomicU64,
+    samples: AtomicU64,
     /// Holds the lock that says that the recording is in use.
     _file: Option<File>,
 }
@@ -99,6 +103,9 @@ impl Core {
             causes: AtomicU64::new(0),
             dropped_without_block: AtomicU64::new(0),
             sites_without_room: AtomicU64::new(0),
+            second_ticks: parts.ticks_per_second,
+            sampled: AtomicU64::new(parts.clock.ticks()),
+            samples: AtomicU64::new(0),
             window_ticks: u64::try_from(window).unwrap_or(u64::MAX),
             _file: parts.file,
         }
@@ -325,6 +332,9 @@ impl Core {
             }
             open.append(&self.memory, words, is_event);
             ring.advance(&open);
+            if ticks.saturating_sub(self.sampled.load(Ordering::Relaxed)) > self.second_ticks {
+                self.sample_again(ticks);
+            }
             if is_event && ring.previous.get() != NOBODY {
                 self.let_go(ring);
             }
@@ -338,6 +348,27 @@ impl Core {
         if dropped != ring.told.get() {
             ring.told.set(dropped);
             open.store_dropped(&self.memory, u32::try_from(dropped).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Stores a sample of all clocks, about once in a second in which anything is
+    /// recorded: a quiet process is dated by it, and a step of the wall clock seen.
+    #[cold]
+    fn sample_again(&self, ticks: u64) {
+        let last = self.sampled.load(Ordering::Relaxed);
+        let ours = last < ticks
+            && self
+                .sampled
+                .compare_exchange(last, ticks, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if ours {
+            let place = self.samples.fetch_add(1, Ordering::Relaxed) as usize % newest::PLACES;
+            let words = newest::encode(self.clock.sample(), self.recording, place);
+            let base = newest::OFFSET as usize / 8 + place * newest::WORDS;
+            for (i, &word) in words.iter().enumerate().skip(1) {
+                self.memory.store(base + i, word);
+            }
+            self.memory.publish(base, words[0]);
         }
     }
 

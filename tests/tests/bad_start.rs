@@ -155,7 +155,13 @@ fn a_directory_without_permission_is_an_error() {
     // The parent must be passable, and so must the way to the program.
     std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).expect("permissions");
     let program = home.path().join("victim");
-    std::fs::copy(VICTIM, &program).expect("a copy of the program");
+    // By another process: a child that is forked while this one holds the copy open
+    // for writing would keep it from being executed.
+    let copied = std::process::Command::new("cp")
+        .arg(VICTIM)
+        .arg(&program)
+        .status();
+    assert!(copied.expect("cp").success());
     for directory in [closed.clone(), closed.join("below")] {
         let plan = Plan::new(What::Try).directory(directory).uid(NOBODY);
         let mut victim = Victim::start(&program, &plan);

@@ -37,6 +37,11 @@ impl Key {
         Key(mix(recording ^ mix(number ^ 0x6361_7573_6500)))
     }
 
+    /// The key of what changes beside the header.
+    pub fn of_header_word(recording: u64) -> Key {
+        Key(mix(recording ^ GOLDEN))
+    }
+
     /// The key of the header itself, which holds the recording's identity.
     pub fn of_header() -> Key {
         Key(GOLDEN)

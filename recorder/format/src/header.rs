@@ -49,6 +49,38 @@ pub mod totals {
     pub const WORDS: usize = 3;
 }
 
+/// The newest clock samples, in the page after the header: a recording that never
+/// fills a block is dated by them. Two places, written in turn.
+pub mod newest {
+    use crate::check::Key;
+    use crate::clock::Sample;
+
+    /// Where they begin, in bytes from the file's beginning.
+    pub const OFFSET: u64 = super::TOTALS_OFFSET + 64;
+
+    /// How many places there are.
+    pub const PLACES: usize = 2;
+
+    /// Words of a place: the sample's and a check.
+    pub const WORDS: usize = 5;
+
+    /// The words of a sample in a place.
+    pub fn encode(sample: Sample, recording: u64, place: usize) -> [u64; WORDS] {
+        let [ticks, monotonic, boottime, wall] = sample.to_words();
+        let check = Key::of_header_word(recording).over(place * WORDS, &sample.to_words());
+        [check, ticks, monotonic, boottime, wall]
+    }
+
+    /// The sample in a place, or `None` if there is none.
+    pub fn decode(words: &[u64; WORDS], recording: u64, place: usize) -> Option<Sample> {
+        let [_, ticks, monotonic, boottime, wall] = *words;
+        let sample = Sample::from_words([ticks, monotonic, boottime, wall]);
+        (*words == encode(sample, recording, place)).then_some(sample)
+    }
+}
+
+const _: () = assert!(TOTALS_OFFSET + totals::WORDS as u64 * 8 <= newest::OFFSET);
+
 /// Where everything lies in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -377,6 +409,22 @@ mod tests {
                 assert!(Header::decode(&flipped[..]).is_err(), "byte {i} bit {bit}");
             }
         }
+    }
+
+    #[test]
+    fn the_newest_sample_comes_back_and_no_flipped_bit_does() {
+        let sample = header().samples[1];
+        for place in 0..newest::PLACES {
+            let words = newest::encode(sample, 42, place);
+            assert_eq!(newest::decode(&words, 42, place), Some(sample));
+            assert_eq!(newest::decode(&words, 42, 1 - place), None);
+            for bit in 0..newest::WORDS * 64 {
+                let mut flipped = words;
+                flipped[bit / 64] ^= 1 << (bit % 64);
+                assert_eq!(newest::decode(&flipped, 42, place), None, "bit {bit}");
+            }
+        }
+        assert_eq!(newest::decode(&[0; newest::WORDS], 42, 0), None);
     }
 
     #[test]

@@ -239,7 +239,7 @@ pub enum Error {
 pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
     let file = File::open(source)?;
     let pool = Pool::scan(&file)?;
-    let timeline = Timeline::new(&file.header, pool.samples());
+    let timeline = Timeline::new(&file.header, pool.samples().chain(file.samples()?));
     let sites = replay::call_sites(&pool);
 
     let mut ledger = ledger::of_recording(&pool, file.totals()?);

@@ -5,7 +5,8 @@
 
 use super::{Error, Source};
 use crate::cause::{self, CAUSE_WORDS, CAUSES, Cause};
-use crate::header::{Fault, HEADER_BYTES, Header, MAGIC, TOTALS_OFFSET, totals};
+use crate::clock::Sample;
+use crate::header::{Fault, HEADER_BYTES, Header, MAGIC, TOTALS_OFFSET, newest, totals};
 
 /// A source in which a header was found.
 pub(super) struct File<'a, S: ?Sized> {
@@ -50,6 +51,17 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
     pub(super) fn totals(&self) -> Result<Option<[u64; totals::WORDS]>, Error> {
         let (words, found) = self.words(TOTALS_OFFSET)?;
         Ok((found == totals::WORDS * 8).then_some(words))
+    }
+
+    /// The newest clock samples.
+    pub(super) fn samples(&self) -> Result<Vec<Sample>, Error> {
+        let mut samples = Vec::new();
+        for place in 0..newest::PLACES {
+            let offset = newest::OFFSET + (place * newest::WORDS * 8) as u64;
+            let (words, _) = self.words::<{ newest::WORDS }>(offset)?;
+            samples.extend(newest::decode(&words, self.header.recording, place));
+        }
+        Ok(samples)
     }
 
     /// The causes, in the order of their numbers.
