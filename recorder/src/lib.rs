@@ -66,3 +66,7 @@ pub fn init() -> Result<Recorder, Error> {
 pub fn builder() -> Builder {
     Builder::default()
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
