@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::memory::{Memory, Sentinel};
 use crate::open_block::OpenBlock;
-use crate::pool::{NOBODY, Pool, Taken};
+use crate::pool::{NOBODY, Pool};
 use crate::ring::Ring;
 use crate::scratch::Scratch;
 use crate::sites::{self, Sites};
@@ -22,12 +22,16 @@ use crate::spans::{Opening, Spans};
 use crate::sync::{AtomicU64, Ordering};
 use crate::thread;
 use tracing_core::Metadata;
-use ttlog_format::block::{self, Retired};
+use ttlog_format::block;
 use ttlog_format::cause::{self, Cause};
 use ttlog_format::header::{Layout, TOTALS_OFFSET, newest, totals};
 use ttlog_format::record::{self, Kind};
 use ttlog_format::span::{SLOT_WORDS, SpanId};
 use ttlog_format::{BLOCK_WORDS, RECORD_MAX_WORDS};
+
+mod blocks;
+mod call_sites;
+mod threads;
 
 /// The words that descriptions may take before a record.
 const DESCRIPTIONS_WORDS: usize = 96;
@@ -307,24 +311,21 @@ impl Core {
         about: Option<SpanId>,
         is_event: bool,
     ) {
-        let undescribed = about.filter(|&span| !ring.has_described(span));
-        let extra = if undescribed.is_some() {
-            DESCRIPTIONS_WORDS
-        } else {
-            0
+        let undescribed = |open: &OpenBlock| {
+            let span = about.filter(|&span| !ring.has_described(span));
+            span.map(|span| (span, open.room() >= words.len() + DESCRIPTIONS_WORDS))
         };
         let mut open = ring.open_block();
-        let mut fits = open.room() >= words.len() + extra;
+        let fits = undescribed(&open).map_or(open.room() >= words.len(), |(_, fits)| fits);
         if !fits && self.switch(ring) {
             open = ring.open_block();
-            fits = true;
         }
-        if !fits {
+        if open.room() < words.len() {
             ring.dropped
                 .fetch_add(u64::from(is_event), Ordering::Relaxed);
         } else {
             let ticks = ticks.unwrap_or_else(|| self.clock.ticks());
-            if let Some(span) = about.filter(|&span| !ring.has_described(span)) {
+            if let Some((span, true)) = undescribed(&open) {
                 self.describe(ring, &mut open, span, ticks);
             }
             if let Some(word) = words.get_mut(1) {
@@ -404,321 +405,6 @@ impl Core {
             words[3..3 + len].copy_from_slice(&slot[..len]);
             open.append(&self.memory, &words[..3 + len], false);
             ring.set_described(span);
-        }
-    }
-
-    /// Goes on in another block, if one is to be had.
-    #[cold]
-    pub(crate) fn switch(&self, ring: &Ring) -> bool {
-        self.let_go(ring);
-        let clocks = self.clock.sample();
-        let Some(taken) = self.take(clocks.ticks) else {
-            return false;
-        };
-        let previous = ring.block.get();
-        let is_first = previous == NOBODY;
-        let header = block::Header {
-            recording: self.recording,
-            sequence: taken.sequence,
-            index: taken.index,
-            kind: block::Kind::Records,
-            thread: ring.thread.get() as u32,
-            thread_id: ring.thread_id.get() as u32,
-            thread_name: ring.name(),
-            events_before: ring.events(),
-            previous_sequence: ring.sequence.get(),
-            previous_index: if is_first { 0 } else { previous as u32 },
-            previous_events: ring.block_events() as u32,
-            clocks,
-            retired: self.retire(taken),
-            pair: self
-                .pool
-                .holder(taken.index)
-                .map_or(0, |holder| holder.pair.get() as usize),
-        };
-        let mut open = OpenBlock::begin(&self.memory, self.base(taken.index), &header);
-        ring.forget_described();
-        self.write_stack(ring, &mut open, clocks.ticks);
-        let dropped = ring.dropped.load(Ordering::Relaxed);
-        open.publish(
-            &self.memory,
-            &header,
-            u32::try_from(dropped).unwrap_or(u32::MAX),
-        );
-        ring.told.set(dropped);
-        ring.events_before.set(header.events_before);
-        ring.move_to(taken.index, taken.sequence, &open);
-        ring.previous.set(previous);
-        true
-    }
-
-    /// Gives the block before up: the last words are in the newest.
-    #[cold]
-    fn let_go(&self, ring: &Ring) {
-        let previous = ring.previous.get();
-        if previous != NOBODY {
-            self.pool.fill(previous as u32);
-            ring.previous.set(NOBODY);
-        }
-    }
-
-    fn take(&self, now: u64) -> Option<Taken> {
-        let kept_since = now.saturating_sub(self.window_ticks);
-        self.pool.take(kept_since).or_else(|| {
-            self.end_dead_threads(now);
-            self.pool.take(kept_since)
-        })
-    }
-
-    /// Adds the totals of the thread whose last block was taken to those of its
-    /// place, and frees its ring.
-    fn retire(&self, taken: Taken) -> Retired {
-        let Some(holder) = self.pool.holder(taken.index) else {
-            return Retired::default();
-        };
-        let gone = taken
-            .retired_ring
-            .and_then(|ring| self.rings.get(ring as usize));
-        if let Some(ring) = gone {
-            let dropped = ring.dropped.load(Ordering::Relaxed);
-            holder
-                .retired_events
-                .set(holder.retired_events.get() + ring.events());
-            holder
-                .retired_dropped
-                .set(holder.retired_dropped.get() + dropped);
-            ring.free();
-        }
-        holder.ring.set(NOBODY);
-        holder.pair.set(1 - (holder.pair.get() & 1));
-        Retired {
-            events: holder.retired_events.get(),
-            dropped: holder.retired_dropped.get(),
-        }
-    }
-
-    /// Begins a block with the spans that its thread is in: what they are, then
-    /// their ids.
-    fn write_stack(&self, ring: &Ring, open: &mut OpenBlock, ticks: u64) {
-        let (depth, stack) = ring.stack();
-        let outermost = stack.len().min(STACK_KEPT);
-        let innermost = stack.len().saturating_sub(STACK_KEPT).max(outermost);
-        if let Some(current) = ring.current() {
-            self.describe(ring, open, current, ticks);
-        }
-        let mut words = [0; 4 + 2 * STACK_KEPT];
-        let ids = stack[..outermost].iter().chain(&stack[innermost..]);
-        let mut len = 4;
-        for id in ids {
-            words[len] = id.get();
-            len += 1;
-        }
-        words[..4].copy_from_slice(&[
-            record::header(Kind::Stack, len),
-            ticks,
-            depth,
-            outermost as u64,
-        ]);
-        open.write(&self.memory, &words[..len]);
-    }
-
-    fn base(&self, index: u32) -> usize {
-        self.layout.block_offset(index) as usize / 8
-    }
-
-    // Call sites.
-
-    /// Makes a call site known.
-    #[inline]
-    fn know(&self, ring: &Ring, metadata: &'static Metadata<'static>) -> Option<u16> {
-        let known = self.sites.find(metadata);
-        if known.is_some() {
-            known
-        } else {
-            self.describe_site(Some(ring), metadata)
-        }
-    }
-
-    /// Makes a call site known before its first record.
-    pub(crate) fn register(&self, metadata: &'static Metadata<'static>) {
-        if !self.is_forked() && self.sites.find(metadata).is_none() {
-            self.describe_site(None, metadata);
-        }
-    }
-
-    #[cold]
-    fn describe_site(
-        &self,
-        ring: Option<&Ring>,
-        metadata: &'static Metadata<'static>,
-    ) -> Option<u16> {
-        let mut words = [0; RECORD_MAX_WORDS];
-        let len = sites::encode(metadata, self.clock.ticks(), &mut words);
-        let words = &words[..len];
-        let Ok(mut writer) = self.sites.writer.try_lock() else {
-            if let Some(ring) = ring {
-                self.describe_site_inline(ring, words);
-            }
-            return None;
-        };
-        if let Some(known) = self.sites.find(metadata) {
-            return Some(known);
-        }
-        let full = writer.copies.is_none_or(|[copy, _]| copy.room() < len);
-        if full && !self.take_site_blocks(&mut writer) {
-            let lost = self.sites_without_room.fetch_add(1, Ordering::Relaxed) + 1;
-            self.store_total(totals::SITES_WITHOUT_ROOM, lost);
-        } else if let Some(copies) = &mut writer.copies {
-            copies
-                .iter_mut()
-                .for_each(|copy| copy.append(&self.memory, words, false));
-        }
-        self.sites.insert(metadata)
-    }
-
-    /// Describes a call site in the thread's own block, where others cannot wait for it.
-    fn describe_site_inline(&self, ring: &Ring, words: &[u64]) {
-        let mut open = ring.open_block();
-        if open.room() < words.len() && self.switch(ring) {
-            open = ring.open_block();
-        }
-        if open.room() >= words.len() {
-            open.append(&self.memory, words, false);
-            ring.advance(&open);
-        }
-    }
-
-    /// Takes two blocks for call sites, half a pool apart, while they fill no
-    /// more than a quarter of it.
-    fn take_site_blocks(&self, writer: &mut sites::Writer) -> bool {
-        let blocks = self.pool.blocks();
-        if writer.blocks + 2 > (blocks / 4).max(2) {
-            return false;
-        }
-        let Some(first) = self.pool.take_near(writer.blocks / 2) else {
-            return false;
-        };
-        let second = self.pool.take_near(first.index as usize + blocks / 2);
-        let copies = [Some(first), second].map(|taken| taken.map(|taken| self.begin_sites(taken)));
-        writer.blocks += 2;
-        writer.copies = match copies {
-            [Some(first), Some(second)] => Some([first, second]),
-            _ => None,
-        };
-        writer.copies.is_some()
-    }
-
-    fn begin_sites(&self, taken: Taken) -> OpenBlock {
-        let header = block::Header {
-            recording: self.recording,
-            sequence: taken.sequence,
-            index: taken.index,
-            kind: block::Kind::CallSites,
-            thread: 0,
-            thread_id: 0,
-            thread_name: Default::default(),
-            events_before: 0,
-            previous_sequence: 0,
-            previous_index: 0,
-            previous_events: 0,
-            clocks: self.clock.sample(),
-            retired: self.retire(taken),
-            pair: self
-                .pool
-                .holder(taken.index)
-                .map_or(0, |holder| holder.pair.get() as usize),
-        };
-        let open = OpenBlock::begin(&self.memory, self.base(taken.index), &header);
-        open.publish(&self.memory, &header, 0);
-        open
-    }
-
-    // Threads.
-
-    /// A ring with a block for the calling thread; `None` if there is none.
-    pub(crate) fn begin_thread(
-        &self,
-        name: [u8; block::THREAD_NAME_BYTES],
-        thread_id: u32,
-    ) -> Option<u32> {
-        let start = self.threads.load(Ordering::Relaxed) as usize;
-        let rings = self.rings.len();
-        let index = (0..rings)
-            .map(|i| (start + i) % rings)
-            .find(|&i| self.rings[i].own())?;
-        let ring = &self.rings[index];
-        ring.enter();
-        ring.set_name(name);
-        ring.thread_id.set(u64::from(thread_id));
-        ring.thread
-            .set(self.threads.fetch_add(1, Ordering::Relaxed) + 1);
-        ring.slot_hint.set(ring.thread.get().wrapping_mul(61));
-        let has_block = self.switch(ring);
-        ring.leave();
-        if !has_block {
-            ring.free();
-            return None;
-        }
-        self.hold(ring, index as u64);
-        Some(index as u32)
-    }
-
-    fn hold(&self, ring: &Ring, index: u64) {
-        if let Some(holder) = self.pool.holder(ring.block.get() as u32) {
-            holder.ring.set(index);
-        }
-    }
-
-    /// The thread of a ring ends; gives what [`Core::reopen_thread`] wants.
-    pub(crate) fn end_thread(&self, index: u32) -> u64 {
-        let Some(ring) = self.rings.get(index as usize) else {
-            return 0;
-        };
-        self.let_go(ring);
-        self.hold(ring, u64::from(index));
-        self.pool.end(ring.block.get() as u32, self.clock.ticks())
-    }
-
-    /// A thread that has ended takes its last block back, unless it was taken.
-    pub(crate) fn reopen_thread(&self, index: u32, generation: u64, state: u64) -> bool {
-        let Some(ring) = self.rings.get(index as usize) else {
-            return false;
-        };
-        let block = ring.block.get() as u32;
-        if !self.pool.reopen(block, state, ring.sequence.get()) {
-            return false;
-        }
-        let ours = ring.generation.load(Ordering::Relaxed) == generation
-            && self
-                .pool
-                .holder(block)
-                .is_some_and(|holder| holder.ring.get() == u64::from(index));
-        if !ours {
-            // The block is another thread's that ended in the same turn.
-            self.pool.end(block, self.clock.ticks());
-        }
-        ours
-    }
-
-    /// Ends the threads that died without a word, a few at a time: the pool is
-    /// short, and their blocks are still held.
-    #[cold]
-    fn end_dead_threads(&self, now: u64) {
-        const AT_ONCE: usize = 64;
-        let start = now as usize;
-        let rings = self.rings.len();
-        let held = (0..rings).map(|i| (start.wrapping_add(i)) % rings);
-        let owned = held.filter(|&i| self.rings[i].is_owned());
-        for index in owned.take(AT_ONCE) {
-            let ring = &self.rings[index];
-            let (block, sequence) = (ring.block.get() as u32, ring.sequence.get());
-            let holds = self.pool.is_held(block, sequence);
-            let gone = holds && thread::is_gone(ring.thread_id.get() as u32);
-            if gone && self.pool.seize(block, sequence) {
-                self.let_go(ring);
-                self.hold(ring, index as u64);
-                self.pool.end(block, now);
-            }
         }
     }
 

@@ -99,12 +99,8 @@ fn with_new<T>(
 ) -> Option<T> {
     let handle = known(core, handles).or_else(|| vacant(handles))?;
     let is_ending = ENDING.try_with(|_| ()).is_err();
-    let reopened = handle.core.get() == core.id
-        && core.reopen_thread(
-            handle.ring.get(),
-            handle.generation.get(),
-            handle.ended.get(),
-        );
+    let reopened =
+        handle.core.get() == core.id && core.reopen_thread(handle.ring.get(), handle.ended.get());
     if !reopened {
         let ring = core.begin_thread(name(is_ending), id())?;
         handle.ring.set(ring);

@@ -1,0 +1,134 @@
+//! From one block to the next: taking it, what goes with the old one, and what
+//! the new one begins with.
+//!
+//! The old records of a block are gone, and the totals of a thread that went with
+//! them count, at one and the same store.
+
+use super::{Core, STACK_KEPT};
+use crate::open_block::OpenBlock;
+use crate::pool::{NOBODY, Taken};
+use crate::ring::Ring;
+use crate::sync::Ordering;
+use ttlog_format::block::{self, Retired};
+use ttlog_format::record::{self, Kind};
+
+impl Core {
+    /// Goes on in another block, if one is to be had.
+    #[cold]
+    pub(crate) fn switch(&self, ring: &Ring) -> bool {
+        self.let_go(ring);
+        let clocks = self.clock.sample();
+        let Some(taken) = self.take(clocks.ticks) else {
+            return false;
+        };
+        let (retired, pair) = self.retire(taken);
+        let previous = ring.block.get();
+        let is_first = previous == NOBODY;
+        let header = block::Header {
+            recording: self.recording,
+            sequence: taken.sequence,
+            index: taken.index,
+            kind: block::Kind::Records,
+            thread: ring.thread.get() as u32,
+            thread_id: ring.thread_id.get() as u32,
+            thread_name: ring.name(),
+            events_before: ring.events(),
+            previous_sequence: ring.sequence.get(),
+            previous_index: if is_first { 0 } else { previous as u32 },
+            previous_events: ring.block_events() as u32,
+            clocks,
+            retired,
+            pair,
+        };
+        let mut open = OpenBlock::begin(&self.memory, self.base(taken.index), &header);
+        ring.forget_described();
+        self.write_stack(ring, &mut open, clocks.ticks);
+        let dropped = ring.dropped.load(Ordering::Relaxed);
+        open.publish(
+            &self.memory,
+            &header,
+            u32::try_from(dropped).unwrap_or(u32::MAX),
+        );
+        ring.told.set(dropped);
+        ring.events_before.set(header.events_before);
+        ring.move_to(taken.index, taken.sequence, &open);
+        ring.previous.set(previous);
+        true
+    }
+
+    /// Gives the block before up: the last words are in the newest.
+    #[cold]
+    pub(super) fn let_go(&self, ring: &Ring) {
+        let previous = ring.previous.get();
+        if previous != NOBODY {
+            self.pool.fill(previous as u32);
+            ring.previous.set(NOBODY);
+        }
+    }
+
+    fn take(&self, now: u64) -> Option<Taken> {
+        let kept_since = now.saturating_sub(self.window_ticks);
+        self.pool.take(kept_since).or_else(|| {
+            self.end_dead_threads(now);
+            self.pool.take(kept_since)
+        })
+    }
+
+    /// Adds the totals of the thread whose last block was taken to those of its
+    /// place, and frees its ring. Gives the totals and the pair that is to hold them.
+    pub(super) fn retire(&self, taken: Taken) -> (Retired, usize) {
+        let Some(holder) = self.pool.holder(taken.index) else {
+            return (Retired::default(), 0);
+        };
+        let gone = taken
+            .retired_ring
+            .and_then(|ring| self.rings.get(ring as usize));
+        if let Some(ring) = gone {
+            let dropped = ring.dropped.load(Ordering::Relaxed);
+            holder
+                .retired_events
+                .set(holder.retired_events.get() + ring.events());
+            holder
+                .retired_dropped
+                .set(holder.retired_dropped.get() + dropped);
+            ring.free();
+        }
+        holder.ring.set(NOBODY);
+        let pair = 1 - (holder.pair.get() & 1);
+        holder.pair.set(pair);
+        let retired = Retired {
+            events: holder.retired_events.get(),
+            dropped: holder.retired_dropped.get(),
+        };
+        (retired, pair as usize)
+    }
+
+    /// Begins a block with the spans that its thread is in: what they are, then
+    /// their ids.
+    fn write_stack(&self, ring: &Ring, open: &mut OpenBlock, ticks: u64) {
+        let (depth, stack) = ring.stack();
+        let outermost = stack.len().min(STACK_KEPT);
+        let innermost = stack.len().saturating_sub(STACK_KEPT).max(outermost);
+        if let Some(current) = ring.current() {
+            self.describe(ring, open, current, ticks);
+        }
+        let mut words = [0; 4 + 2 * STACK_KEPT];
+        let ids = stack[..outermost].iter().chain(&stack[innermost..]);
+        let mut len = 4;
+        for id in ids {
+            words[len] = id.get();
+            len += 1;
+        }
+        words[..4].copy_from_slice(&[
+            record::header(Kind::Stack, len),
+            ticks,
+            depth,
+            outermost as u64,
+        ]);
+        open.write(&self.memory, &words[..len]);
+    }
+
+    pub(super) fn base(&self, index: u32) -> usize {
+        self.layout.block_offset(index) as usize / 8
+    }
+}

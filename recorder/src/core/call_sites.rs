@@ -1,0 +1,120 @@
+//! Making call sites known, before the first record that names them.
+//!
+//! Every description is written twice, half a pool apart, by one thread at a time;
+//! whoever comes meanwhile describes the call site in its own block.
+
+use super::Core;
+use crate::open_block::OpenBlock;
+use crate::pool::Taken;
+use crate::ring::Ring;
+use crate::sites;
+use crate::sync::Ordering;
+use tracing_core::Metadata;
+use ttlog_format::RECORD_MAX_WORDS;
+use ttlog_format::block;
+use ttlog_format::header::totals;
+
+impl Core {
+    /// Makes a call site known.
+    #[inline]
+    pub(super) fn know(&self, ring: &Ring, metadata: &'static Metadata<'static>) -> Option<u16> {
+        let known = self.sites.find(metadata);
+        if known.is_some() {
+            known
+        } else {
+            self.describe_site(Some(ring), metadata)
+        }
+    }
+
+    /// Makes a call site known before its first record.
+    pub(crate) fn register(&self, metadata: &'static Metadata<'static>) {
+        if !self.is_forked() && self.sites.find(metadata).is_none() {
+            self.describe_site(None, metadata);
+        }
+    }
+
+    #[cold]
+    fn describe_site(
+        &self,
+        ring: Option<&Ring>,
+        metadata: &'static Metadata<'static>,
+    ) -> Option<u16> {
+        let mut words = [0; RECORD_MAX_WORDS];
+        let len = sites::encode(metadata, self.clock.ticks(), &mut words);
+        let words = &words[..len];
+        let Ok(mut writer) = self.sites.writer.try_lock() else {
+            if let Some(ring) = ring {
+                self.describe_site_inline(ring, words);
+            }
+            return None;
+        };
+        if let Some(known) = self.sites.find(metadata) {
+            return Some(known);
+        }
+        let full = writer.copies.is_none_or(|[copy, _]| copy.room() < len);
+        if full && !self.take_site_blocks(&mut writer) {
+            let lost = self.sites_without_room.fetch_add(1, Ordering::Relaxed) + 1;
+            self.store_total(totals::SITES_WITHOUT_ROOM, lost);
+        } else if let Some(copies) = &mut writer.copies {
+            copies
+                .iter_mut()
+                .for_each(|copy| copy.append(&self.memory, words, false));
+        }
+        self.sites.insert(metadata)
+    }
+
+    /// Describes a call site in the thread's own block, where others cannot wait for it.
+    fn describe_site_inline(&self, ring: &Ring, words: &[u64]) {
+        let mut open = ring.open_block();
+        if open.room() < words.len() && self.switch(ring) {
+            open = ring.open_block();
+        }
+        if open.room() >= words.len() {
+            open.append(&self.memory, words, false);
+            ring.advance(&open);
+        }
+    }
+
+    /// Takes two blocks for call sites, half a pool apart, while they fill no
+    /// more than a quarter of it.
+    fn take_site_blocks(&self, writer: &mut sites::Writer) -> bool {
+        let blocks = self.pool.blocks();
+        if writer.blocks + 2 > (blocks / 4).max(2) {
+            return false;
+        }
+        let Some(first) = self.pool.take_near(writer.blocks / 2) else {
+            return false;
+        };
+        let second = self.pool.take_near(first.index as usize + blocks / 2);
+        let copies = [Some(first), second].map(|taken| taken.map(|taken| self.begin_sites(taken)));
+        writer.blocks += 2;
+        writer.copies = match copies {
+            [Some(first), Some(second)] => Some([first, second]),
+            _ => None,
+        };
+        writer.copies.is_some()
+    }
+
+    fn begin_sites(&self, taken: Taken) -> OpenBlock {
+        let (retired, pair) = self.retire(taken);
+        let header = block::Header {
+            recording: self.recording,
+            sequence: taken.sequence,
+            index: taken.index,
+            kind: block::Kind::CallSites,
+            thread: 0,
+            thread_id: 0,
+            thread_name: Default::default(),
+            events_before: 0,
+            previous_sequence: 0,
+            previous_index: 0,
+            previous_events: 0,
+            clocks: self.clock.sample(),
+            retired,
+            pair,
+        };
+        let open = OpenBlock::begin(&self.memory, self.base(taken.index), &header);
+        open.publish(&self.memory, &header, 0);
+        open
+    }
+}
