@@ -2,10 +2,12 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::fs::File;
+use std::ops::Range;
 
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use ttlog_format::BLOCK_BYTES;
 use ttlog_format::block::{self, State};
 use ttlog_format::salvage::Recording;
@@ -25,6 +27,7 @@ struct Stepper {
     read: Option<Recording>,
     checked: Vec<u64>,
     steps: u64,
+    vdso: Range<u64>,
 }
 
 /// Where a victim stopped.
@@ -53,6 +56,7 @@ impl Stepper {
         run_to_act(&victim);
         let recording = File::open(victim.path()).expect("its recording");
         let acks = victim.ack_file();
+        let vdso = vdso(victim.pid());
         Some(Stepper {
             victim,
             acks,
@@ -62,6 +66,7 @@ impl Stepper {
             read: None,
             checked: Vec::new(),
             steps: 0,
+            vdso,
         })
     }
 
@@ -76,13 +81,36 @@ impl Stepper {
         loop {
             let pid = self.victim.pid();
             ptrace::step(pid, None).expect("a step");
-            let stop = stop_of(&self.victim);
+            let mut stop = stop_of(&self.victim);
             self.steps += 1;
+            if stop == Stop::Step && self.vdso.contains(&registers(pid).rip) {
+                stop = self.leaves_the_vdso();
+            }
             self.dies_here();
             if stop == Stop::Act {
                 return;
             }
         }
+    }
+
+    /// Lets it run from its first instruction in the vDSO to the return, by a
+    /// breakpoint there. The kernel's clocks are read in a loop that ends once no
+    /// tick has come in between: in steps it might never end.
+    fn leaves_the_vdso(&self) -> Stop {
+        const BREAKPOINT: i64 = 0xcc;
+        let pid = self.victim.pid();
+        let address = |address: u64| address as ptrace::AddressType;
+        let back = ptrace::read(pid, address(registers(pid).rsp)).expect("the return") as u64;
+        let code = ptrace::read(pid, address(back)).expect("the code there");
+        ptrace::write(pid, address(back), code & !0xff | BREAKPOINT).expect("a breakpoint");
+        ptrace::cont(pid, None).expect("it goes on");
+        let stop = stop_of(&self.victim);
+        ptrace::write(pid, address(back), code).expect("the code as it was");
+        let mut registers = registers(pid);
+        assert_eq!(registers.rip, back + 1, "it stopped elsewhere");
+        registers.rip = back;
+        ptrace::setregs(pid, registers).expect("registers");
+        stop
     }
 
     /// Reads what a reader would find, had the victim died here.
@@ -128,6 +156,19 @@ impl Stepper {
             });
         newest.max().expect("a block")
     }
+}
+
+fn registers(pid: Pid) -> nix::libc::user_regs_struct {
+    ptrace::getregs(pid).expect("registers")
+}
+
+/// Where the kernel's code lies that is run without a call of it.
+fn vdso(pid: Pid) -> Range<u64> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("proc(5)");
+    let line = maps.lines().find(|line| line.ends_with("[vdso]"));
+    let range = line.and_then(|line| line.split_once(' ')?.0.split_once('-'));
+    let address = |text| u64::from_str_radix(text, 16).expect("an address");
+    range.map_or(0..0, |(from, to)| address(from)..address(to))
 }
 
 fn stop_of(victim: &Victim) -> Stop {
