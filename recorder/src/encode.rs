@@ -26,7 +26,9 @@ pub(crate) fn event(core: &Core, event: &Event<'_>, find: impl Fn(&Id) -> Option
         None => Kind::EventRoot,
     };
     event.record(&mut scratch);
-    core.event(kind, &mut scratch, metadata, explicit);
+    if let Some(here) = core.here() {
+        here.event(kind, &mut scratch, metadata, explicit);
+    }
 }
 
 /// The parent that a new span has.
@@ -36,7 +38,7 @@ pub(crate) fn parent(
     find: impl Fn(&Id) -> Option<SpanId>,
 ) -> Option<SpanId> {
     if attributes.is_contextual() {
-        core.current()
+        core.here()?.current()
     } else {
         attributes.parent().and_then(find)
     }
@@ -50,7 +52,10 @@ pub(crate) fn open(core: &Core, attributes: &Attributes<'_>, parent: Option<Span
         .into_iter()
         .for_each(|word| scratch.push(word));
     attributes.record(&mut scratch);
-    core.open(&mut scratch, metadata, parent)
+    match core.here() {
+        Some(here) => here.open(&mut scratch, metadata, parent),
+        None => core.elsewhere(metadata),
+    }
 }
 
 /// Records later values of a span.
@@ -61,5 +66,7 @@ pub(crate) fn values(core: &Core, span: SpanId, values: &Record<'_>) {
         .into_iter()
         .for_each(|word| scratch.push(word));
     values.record(&mut scratch);
-    core.values(&mut scratch, span);
+    if let Some(here) = core.here() {
+        here.values(&mut scratch, span);
+    }
 }

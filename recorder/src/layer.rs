@@ -2,11 +2,12 @@
 //!
 //! The Registry counts handles and gives out ids of its own; an index beside it
 //! says which span of the recording each is. The index is the layer's alone,
-//! since two registries give out the same ids.
+//! since two registries give out the same ids. It has places for twice as many
+//! spans as have slots; those beyond are found, more slowly, through the Registry.
 
 use std::sync::Arc;
 
-use crate::core::Core;
+use crate::core::{Core, Here};
 use crate::sync::{AtomicU64, Ordering, atomics};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Event, Interest, Metadata, Subscriber};
@@ -49,56 +50,111 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if let Some(core) = &self.core {
-            core.register(metadata);
+        if let Some(here) = self.here() {
+            here.register(metadata);
         }
         Interest::always()
     }
 
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if let Some(core) = &self.core {
-            crate::encode::event(core, event, |id| self.index.find(id));
+            crate::encode::event(core, event, |id| self.find(id, &context));
         }
     }
 
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(core) = &self.core {
-            let parent = crate::encode::parent(core, attributes, |id| self.index.find(id));
+            let parent = crate::encode::parent(core, attributes, |id| self.find(id, &context));
             let span = crate::encode::open(core, attributes, parent);
-            self.index.insert(id, span);
+            if !self.index.insert(id, span) {
+                self.put_beside(id, span, &context);
+            }
         }
     }
 
-    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
-        if let (Some(core), Some(span)) = (&self.core, self.index.find(id)) {
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let (Some(core), Some(span)) = (&self.core, self.find(id, &context)) {
             crate::encode::values(core, span, values);
         }
     }
 
-    fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
-        if let (Some(core), Some(span)) = (&self.core, self.index.find(id))
-            && let Some(follows) = self.index.find(follows)
-        {
-            core.follows(span, follows);
+    fn on_follows_from(&self, id: &Id, follows: &Id, context: Context<'_, S>) {
+        let found = [id, follows].map(|id| self.find(id, &context));
+        if let (Some(here), [Some(span), Some(follows)]) = (self.here(), found) {
+            here.follows(span, follows);
         }
     }
 
-    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
-        if let (Some(core), Some(span)) = (&self.core, self.index.find(id)) {
-            core.enter(span);
+    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        if let (Some(here), Some(span)) = (self.here(), self.find(id, &context)) {
+            here.enter(span);
         }
     }
 
-    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
-        if let (Some(core), Some(span)) = (&self.core, self.index.find(id)) {
-            core.exit(span);
+    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
+        if let (Some(here), Some(span)) = (self.here(), self.find(id, &context)) {
+            here.exit(span);
         }
     }
 
-    fn on_close(&self, id: Id, _: Context<'_, S>) {
-        if let (Some(core), Some(span)) = (&self.core, self.index.remove(&id)) {
-            core.close(span);
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let span = self
+            .index
+            .remove(&id)
+            .or_else(|| self.beside(&id, &context));
+        if let (Some(here), Some(span)) = (self.here(), span) {
+            here.close(span);
         }
+    }
+}
+
+/// Which span of the recording a span of the Registry is, kept among the
+/// Registry's own data: by layer, for those that the layer's index has no place for.
+struct Beside(Vec<(usize, SpanId)>);
+
+impl Layer {
+    fn here(&self) -> Option<Here<'_>> {
+        self.core.as_ref()?.here()
+    }
+
+    #[inline]
+    fn find<S>(&self, id: &Id, context: &Context<'_, S>) -> Option<SpanId>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let span = self.index.find(id);
+        span.or_else(|| self.beside(id, context))
+    }
+
+    #[cold]
+    fn beside<S>(&self, id: &Id, context: &Context<'_, S>) -> Option<SpanId>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let span = context.span(id)?;
+        let extensions = span.extensions();
+        let Beside(spans) = extensions.get()?;
+        let mine = spans.iter().find(|(layer, _)| *layer == self.number());
+        mine.map(|&(_, span)| span)
+    }
+
+    #[cold]
+    fn put_beside<S>(&self, id: &Id, span: SpanId, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let Some(of_registry) = context.span(id) else {
+            return;
+        };
+        let mut extensions = of_registry.extensions_mut();
+        let Beside(mut spans) = extensions.remove().unwrap_or(Beside(Vec::new()));
+        spans.push((self.number(), span));
+        extensions.insert(Beside(spans));
+    }
+
+    /// What tells this layer from the others.
+    fn number(&self) -> usize {
+        self.index.keys.as_ptr() as usize
     }
 }
 
@@ -131,7 +187,8 @@ impl Index {
         (first..first + PLACES).map(move |place| place & mask)
     }
 
-    fn insert(&self, id: &Id, span: SpanId) {
+    /// Whether there was a place.
+    fn insert(&self, id: &Id, span: SpanId) -> bool {
         let free = self.places(id).find(|&place| {
             let key = &self.keys[place];
             key.load(Ordering::Relaxed) == 0
@@ -142,6 +199,7 @@ impl Index {
         if let Some(place) = free {
             self.spans[place].store(span.to_u64(), Ordering::Release);
         }
+        free.is_some()
     }
 
     #[inline]
@@ -175,7 +233,7 @@ mod tests {
         let ids: Vec<u64> = (1..=64).map(|n| n << 20 | n).collect();
         for round in 0..100 {
             for &n in &ids {
-                index.insert(&Id::from_u64(n), span(n + round));
+                assert!(index.insert(&Id::from_u64(n), span(n + round)));
             }
             for &n in &ids {
                 assert_eq!(index.find(&Id::from_u64(n)), Some(span(n + round)));

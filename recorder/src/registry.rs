@@ -34,6 +34,7 @@ pub(crate) fn core(id: u64) -> Option<Arc<Core>> {
 
 extern "C" fn at_exit() {
     if let Ok(cores) = CORES.try_lock() {
-        cores.iter().for_each(|core| core.cause(Kind::Exit));
+        let here = cores.iter().filter_map(|core| core.here());
+        here.for_each(|core| core.cause(Kind::Exit));
     }
 }

@@ -97,6 +97,11 @@ impl Spans {
         own.generation.set(own.generation.get() + 1);
         let id = SpanId::in_slot(slot, own.generation.get());
         own.parent.set(span.parent.map_or(0, SpanId::to_u64));
+        // A parent outlives its children, in the table as in a registry; of those
+        // without a slot nobody could say when they are closed.
+        if let Some(parent) = span.parent {
+            self.retain(parent);
+        }
         own.site.set(u64::from(span.site));
         self.references[slot as usize].store(1, Ordering::Relaxed);
 

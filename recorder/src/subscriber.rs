@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::core::Core;
+use crate::core::{Core, Here};
 use tracing_core::span::{Attributes, Current, Id, Record};
 use tracing_core::{Event, Interest, LevelFilter, Metadata};
 use tracing_subscriber::filter::Targets;
@@ -23,6 +23,10 @@ pub struct Subscriber {
 impl Subscriber {
     pub(crate) fn new(core: Option<Arc<Core>>, filter: Targets) -> Subscriber {
         Subscriber { core, filter }
+    }
+
+    fn here(&self) -> Option<Here<'_>> {
+        self.core.as_ref()?.here()
     }
 
     fn lets_through(&self, metadata: &Metadata<'_>) -> bool {
@@ -51,8 +55,8 @@ impl tracing_core::Subscriber for Subscriber {
         if !self.lets_through(metadata) {
             return Interest::never();
         }
-        if let Some(core) = &self.core {
-            core.register(metadata);
+        if let Some(here) = self.here() {
+            here.register(metadata);
         }
         Interest::always()
     }
@@ -80,8 +84,8 @@ impl tracing_core::Subscriber for Subscriber {
     }
 
     fn record_follows_from(&self, id: &Id, follows: &Id) {
-        if let (Some(core), Some(id), Some(follows)) = (&self.core, span(id), span(follows)) {
-            core.follows(id, follows);
+        if let (Some(here), Some(id), Some(follows)) = (self.here(), span(id), span(follows)) {
+            here.follows(id, follows);
         }
     }
 
@@ -92,14 +96,14 @@ impl tracing_core::Subscriber for Subscriber {
     }
 
     fn enter(&self, id: &Id) {
-        if let (Some(core), Some(span)) = (&self.core, span(id)) {
-            core.enter(span);
+        if let (Some(here), Some(span)) = (self.here(), span(id)) {
+            here.enter(span);
         }
     }
 
     fn exit(&self, id: &Id) {
-        if let (Some(core), Some(span)) = (&self.core, span(id)) {
-            core.exit(span);
+        if let (Some(here), Some(span)) = (self.here(), span(id)) {
+            here.exit(span);
         }
     }
 
@@ -111,20 +115,20 @@ impl tracing_core::Subscriber for Subscriber {
     }
 
     fn try_close(&self, id: Id) -> bool {
-        let (Some(core), Some(span)) = (&self.core, span(&id)) else {
+        let (Some(here), Some(span)) = (self.here(), span(&id)) else {
             return false;
         };
-        let last = !core.is_forked() && core.spans.release(span);
+        let last = here.spans.release(span);
         if last {
-            core.close(span);
+            here.close(span);
         }
         last
     }
 
     fn current_span(&self) -> Current {
-        let current = self.core.as_ref().and_then(|core| {
-            let span = core.current()?;
-            Some((Id::from_u64(span.to_u64()), core.metadata(span)?))
+        let current = self.here().and_then(|here| {
+            let span = here.current()?;
+            Some((Id::from_u64(span.to_u64()), here.metadata(span)?))
         });
         current.map_or_else(Current::none, |(id, metadata)| Current::new(id, metadata))
     }

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 
-use crate::core::Core;
+use crate::core::{Core, Here};
 use crate::ring::Ring;
 use crate::sync::Ordering;
 use ttlog_format::block::THREAD_NAME_BYTES;
@@ -56,15 +56,12 @@ impl Drop for Ending {
 }
 
 /// Calls `record` with the calling thread's ring, and gets it one before if need
-/// be. `None` if there is none, or this process is a fork of the recorder's.
+/// be. `None` if there is none.
 #[inline]
-pub(crate) fn with<T>(core: &Core, record: impl FnOnce(&Ring) -> T) -> Option<T> {
-    if core.is_forked() {
-        return None;
-    }
-    match HANDLES.with(|handles| ring(core, handles)) {
+pub(crate) fn with<T>(here: Here<'_>, record: impl FnOnce(&Ring) -> T) -> Option<T> {
+    match HANDLES.with(|handles| ring(&here, handles)) {
         Some(ring) => Some(record(ring)),
-        None => HANDLES.with(|handles| with_new(core, handles, record)),
+        None => HANDLES.with(|handles| with_new(&here, handles, record)),
     }
 }
 
@@ -135,7 +132,9 @@ fn vacant(handles: &[Handle; RECORDERS]) -> Option<&Handle> {
 }
 
 fn end(core: &Core, handle: &Handle) {
-    if handle.ended.get() == 0 && !core.is_forked() {
+    if handle.ended.get() == 0
+        && let Some(core) = core.here()
+    {
         handle.ended.set(core.end_thread(handle.ring.get()));
     }
 }

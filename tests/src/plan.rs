@@ -39,13 +39,17 @@ pub enum What {
     SecondInit,
     /// Says events with a message and three fields, returns from main.
     Fill,
+    /// Has more spans open than there are slots, then one, and waits.
+    Spans,
+    /// Forks children that go on saying things, and compares its recording.
+    Fork,
     /// Tries to start, tells how it went.
     Try,
     /// The same through `ttlog::init`, as the environment has it.
     TryInit,
 }
 
-const WHATS: [What; 13] = [
+const WHATS: [What; 15] = [
     What::Tell,
     What::Step,
     What::LastWords,
@@ -57,6 +61,8 @@ const WHATS: [What; 13] = [
     What::Wait,
     What::SecondInit,
     What::Fill,
+    What::Spans,
+    What::Fork,
     What::Try,
     What::TryInit,
 ];

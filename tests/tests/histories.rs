@@ -199,6 +199,67 @@ fn a_second_init_is_an_error_and_leaves_no_file() {
 }
 
 #[test]
+fn spans_that_outnumber_the_slots_are_context_all_the_same_and_leave_none_taken() {
+    const SPANS: u64 = 500;
+    const SLOTS: u64 = 8;
+    for adapter in ADAPTERS {
+        let plan = Plan::new(What::Spans).adapter(adapter).events(SPANS);
+        let recording = killed_when_done(&plan.span_slots(SLOTS as usize)).recording;
+        let mut said = events(&recording);
+        for number in 0..SPANS {
+            let event = said.next().expect("an event");
+            assert_eq!(
+                field(&recording, event, "number"),
+                Some(&Value::U64(number))
+            );
+            let context = recording.context(event.span);
+            let names: Vec<_> = context
+                .iter()
+                .map(|(_, span)| recording.sites[&span.site].name.as_str())
+                .collect();
+            assert_eq!(names, ["request", "query"], "{adapter:?} {number}");
+            for (_, span) in context {
+                let fields = check::span_fields(&recording, span);
+                assert_eq!(fields, [("number", &Value::U64(number))]);
+            }
+        }
+        assert!(said.next().is_some() && said.next().is_none());
+        // With all slots taken by requests, no query gets one.
+        assert_eq!(recording.ledger.spans_without_slot, 2 * SPANS - SLOTS);
+        let open = recording.spans.values().filter(|span| span.open);
+        let open: Vec<_> = open
+            .map(|span| recording.sites[&span.site].name.as_str())
+            .collect();
+        assert_eq!(open, ["last"], "{adapter:?}");
+    }
+}
+
+#[test]
+fn a_forked_child_writes_nothing_into_its_parents_recording() {
+    for adapter in ADAPTERS {
+        let mut victim = Victim::start(VICTIM, &Plan::new(What::Fork).adapter(adapter));
+        for _ in 0..2 {
+            let child = victim.until("child");
+            assert!(
+                child.contains("Exited") && child.contains(", 0)"),
+                "{child}"
+            );
+        }
+        assert_eq!(victim.says(), "same", "{adapter:?}");
+        assert!(victim.ends().success());
+        let opened = victim.recording();
+        is_whole(&opened, "ended");
+        let said: Vec<_> = events(&opened.recording)
+            .map(|event| {
+                assert_eq!(opened.recording.context(event.span).len(), 1);
+                message(&opened.recording, event)
+            })
+            .collect();
+        assert_eq!(said, ["before the forks", "after the forks"]);
+    }
+}
+
+#[test]
 fn ten_mebibytes_keep_eighty_thousand_events_with_a_message_and_three_fields() {
     let plan = Plan::new(What::Fill).capacity_mib(10).events(300_000);
     let mut victim = Victim::start(VICTIM, &plan);

@@ -3,7 +3,7 @@
 //! Every description is written twice, half a pool apart, by one thread at a time;
 //! whoever comes meanwhile describes the call site in its own block.
 
-use super::Core;
+use super::{Core, Here};
 use crate::open_block::OpenBlock;
 use crate::pool::Taken;
 use crate::ring::Ring;
@@ -14,6 +14,15 @@ use ttlog_format::RECORD_MAX_WORDS;
 use ttlog_format::block;
 use ttlog_format::header::totals;
 
+impl Here<'_> {
+    /// Makes a call site known before its first record.
+    pub(crate) fn register(self, metadata: &'static Metadata<'static>) {
+        if self.sites.find(metadata).is_none() {
+            self.describe_site(None, metadata);
+        }
+    }
+}
+
 impl Core {
     /// Makes a call site known.
     #[inline]
@@ -23,13 +32,6 @@ impl Core {
             known
         } else {
             self.describe_site(Some(ring), metadata)
-        }
-    }
-
-    /// Makes a call site known before its first record.
-    pub(crate) fn register(&self, metadata: &'static Metadata<'static>) {
-        if !self.is_forked() && self.sites.find(metadata).is_none() {
-            self.describe_site(None, metadata);
         }
     }
 

@@ -94,6 +94,8 @@ fn act(plan: &Plan, recorder: &Recorder, acks: &Path) {
             info!("heard by the first");
         }
         What::Fill => fill(plan),
+        What::Spans => spans(plan),
+        What::Fork => fork(recorder),
         What::Try | What::TryInit => unreachable!("there is no recorder"),
     }
     let _ = recorder.stats();
@@ -234,4 +236,61 @@ fn fill(plan: &Plan) {
             "user logged in"
         );
     }
+}
+
+fn spans(plan: &Plan) {
+    let requests: Vec<_> = (0..plan.events)
+        .map(|number| info_span!("request", number))
+        .collect();
+    for (number, request) in requests.iter().enumerate() {
+        let _request = request.enter();
+        let query = info_span!("query", number);
+        query.in_scope(|| info!(number, "in both"));
+    }
+    drop(requests);
+    let _last = info_span!("last").entered();
+    info!("in a slot again");
+    println!("done");
+    wait();
+}
+
+/// Forks in two ways, in the middle of a span; each child uses what it inherited,
+/// opens spans of its own, and exits.
+fn fork(recorder: &Recorder) {
+    let recording = || std::fs::read(recorder.path()).expect("the recording");
+    let request = info_span!("request", id = 7, user = tracing::field::Empty);
+    let entered = request.clone().entered();
+    info!("before the forks");
+    let before = recording();
+    // SAFETY: the process has one thread, and the child does what any thread does.
+    let by_fork = || unsafe { nix::libc::fork() };
+    // SAFETY: as above; libc's own handlers at fork are not run.
+    let by_clone =
+        || unsafe { nix::libc::syscall(nix::libc::SYS_clone, nix::libc::SIGCHLD, 0, 0, 0, 0) }
+            as i32;
+    for fork in [&by_fork as &dyn Fn() -> i32, &by_clone] {
+        match fork() {
+            0 => {
+                request.record("user", "the child");
+                info!("in the child");
+                info_span!("the child's").in_scope(|| info!("in the child's span"));
+                drop(entered);
+                drop(request);
+                std::process::exit(0);
+            }
+            child => {
+                let status = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(child), None);
+                println!("child {status:?}");
+            }
+        }
+    }
+    println!(
+        "{}",
+        if recording() == before {
+            "same"
+        } else {
+            "changed"
+        }
+    );
+    info!("after the forks");
 }
