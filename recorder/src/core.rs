@@ -61,6 +61,8 @@ pub(crate) struct Core {
     sites_without_room: AtomicU64,
     window_ticks: u64,
     second_ticks: u64,
+    /// When threads that died without a word may be looked for again, in ticks.
+    next_look: AtomicU64,
     /// When all clocks were last sampled, in ticks, and how often.
     sampled: AtomicU64,
     samples: AtomicU64,
@@ -100,6 +102,7 @@ pub(crate) struct Parts {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Core {
         static CORES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        thread::prepare();
         let blocks = parts.layout.blocks;
         let window = u128::from(parts.ticks_per_second) * parts.window.as_nanos() / 1_000_000_000;
         Core {
@@ -119,6 +122,7 @@ impl Core {
             dropped_without_block: AtomicU64::new(0),
             sites_without_room: AtomicU64::new(0),
             second_ticks: parts.ticks_per_second,
+            next_look: AtomicU64::new(0),
             sampled: AtomicU64::new(parts.clock.ticks()),
             samples: AtomicU64::new(0),
             window_ticks: u64::try_from(window).unwrap_or(u64::MAX),

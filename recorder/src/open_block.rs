@@ -70,6 +70,11 @@ impl OpenBlock {
         memory.store(self.base + word::DROPPED, self.key.guard(dropped));
     }
 
+    /// Stores that the block's thread goes on in the block at `index`.
+    pub(crate) fn store_next(&self, memory: &Memory, index: u32) {
+        memory.publish(self.base + word::NEXT, self.key.guard(block::next(index)));
+    }
+
     /// Takes the words of a block over: the old records are gone with the first
     /// store, which also makes the new pair of retired totals count.
     pub(crate) fn begin(memory: &Memory, base: usize, header: &Header) -> OpenBlock {
@@ -94,7 +99,7 @@ impl OpenBlock {
         let words = header.encode(dropped);
         for (i, &value) in words.iter().enumerate() {
             let in_place = i == word::MAGIC || i == word::COMMIT;
-            let pair = (word::RETIRED..word::ROOM).contains(&i);
+            let pair = (word::RETIRED..word::NEXT).contains(&i);
             if !in_place && !pair {
                 memory.store(self.base + i, value);
             }

@@ -127,13 +127,13 @@ impl Pool {
     fn take_oldest(&self, kept_since: u64) -> Option<Taken> {
         // Every round takes an entry out, and there are no more than so many.
         for _ in 0..2 * self.full.cells.len() {
-            let (full, last) = (self.full.peek(), self.last.peek());
+            // A thread's own blocks are full before its last is: the last are looked at first.
+            let last = self.last.peek();
+            let full = self.full.peek();
             let last = last.filter(|entry| self.may_retire(entry.index, kept_since));
             let entry = match (full, last) {
                 (None, None) => return None,
-                (Some(full), Some(last)) if full.turn < last.turn && !self.lasts_are_many() => {
-                    self.full.pop()
-                }
+                (Some(full), Some(last)) if full.turn < last.turn => self.full.pop(),
                 (_, Some(_)) => self.last.pop(),
                 (Some(_), None) => self.full.pop(),
             };

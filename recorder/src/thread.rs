@@ -1,11 +1,18 @@
 //! Which ring the calling thread has.
 //!
 //! The handles are plain numbers, initialised by the compiler and never dropped,
-//! so that they can be reached from any destructor and any signal handler. A
-//! second thread-local, armed with the first block, tells when the thread ends;
-//! an event later than that reopens the thread's last block for itself alone.
+//! so that they can be reached from any destructor and any signal handler. A key
+//! of pthreads, set with the first block, tells when the thread ends: after its
+//! other destructors, and at no cost of memory. An event later than that reopens
+//! the thread's last block for itself alone.
+//!
+//! A thread's first event allocates nothing and waits for nothing, since a signal
+//! handler may be what logs it, in the middle of the allocator.
 
 use std::cell::Cell;
+use std::ffi::c_void;
+use std::sync::OnceLock;
+use std::sync::atomic::compiler_fence;
 
 use crate::core::{Core, Here};
 use crate::ring::Ring;
@@ -33,25 +40,66 @@ impl Handle {
             ended: Cell::new(0),
         }
     }
+
+    /// Gives the ring up, unless that was done already.
+    fn end(&self, core: &Core) {
+        if self.ended.get() == 0
+            && let Some(here) = core.here()
+        {
+            // A signal handler must not write to a block that may be another's.
+            self.ended.set(u64::MAX);
+            compiler_fence(Ordering::SeqCst);
+            self.ended.set(here.end_thread(self.ring.get()));
+        }
+    }
+}
+
+/// The rings of a thread.
+struct Handles {
+    each: [Handle; RECORDERS],
+    /// One of them is being changed: who comes meanwhile is a signal handler.
+    changing: Cell<bool>,
 }
 
 thread_local! {
-    static HANDLES: [Handle; RECORDERS] = const { [const { Handle::none() }; RECORDERS] };
-    static ENDING: Ending = const { Ending };
+    static HANDLES: Handles = const {
+        Handles {
+            each: [const { Handle::none() }; RECORDERS],
+            changing: Cell::new(false),
+        }
+    };
 }
 
-/// Dropped when the thread ends, be it before or after other destructors.
-struct Ending;
+impl Handles {
+    /// Calls `change`, unless this thread is at that already.
+    fn change<T>(&self, change: impl FnOnce() -> Option<T>) -> Option<T> {
+        if self.changing.replace(true) {
+            return None;
+        }
+        compiler_fence(Ordering::SeqCst);
+        let result = change();
+        compiler_fence(Ordering::SeqCst);
+        self.changing.set(false);
+        result
+    }
 
-impl Drop for Ending {
-    fn drop(&mut self) {
-        HANDLES.with(|handles| {
-            for handle in handles {
-                if let Some(core) = crate::registry::core(handle.core.get()) {
-                    end(&core, handle);
-                }
+    fn of(&self, core: &Core) -> Option<&Handle> {
+        self.each.iter().find(|handle| handle.core.get() == core.id)
+    }
+
+    /// A handle that is not in use: one that never was, or else the last, whose
+    /// ring is ended as if its thread were.
+    fn vacant(&self) -> Option<&Handle> {
+        let free = self.each.iter().find(|handle| handle.core.get() == 0);
+        free.or_else(|| {
+            let last = self.each.last()?;
+            if let Some(core) = crate::registry::core(last.core.get()) {
+                last.end(&core);
             }
-        });
+            last.core.set(0);
+            last.ended.set(0);
+            Some(last)
+        })
     }
 }
 
@@ -59,29 +107,24 @@ impl Drop for Ending {
 /// be. `None` if there is none.
 #[inline]
 pub(crate) fn with<T>(here: Here<'_>, record: impl FnOnce(&Ring) -> T) -> Option<T> {
-    match HANDLES.with(|handles| ring(&here, handles)) {
+    HANDLES.with(|handles| match ring(&here, handles) {
         Some(ring) => Some(record(ring)),
-        None => HANDLES.with(|handles| with_new(&here, handles, record)),
-    }
+        None => with_new(&here, handles, record),
+    })
 }
 
 /// The calling thread's ring, if it has one and has not ended.
 #[inline]
-fn ring<'a>(core: &'a Core, handles: &[Handle; RECORDERS]) -> Option<&'a Ring> {
-    let handle = known(core, handles).filter(|handle| handle.ended.get() == 0)?;
+fn ring<'a>(core: &'a Core, handles: &Handles) -> Option<&'a Ring> {
+    let handle = handles.of(core).filter(|handle| handle.ended.get() == 0)?;
     core.rings.get(handle.ring.get() as usize)
-}
-
-#[inline]
-fn known<'a>(core: &Core, handles: &'a [Handle; RECORDERS]) -> Option<&'a Handle> {
-    handles.iter().find(|handle| handle.core.get() == core.id)
 }
 
 /// Calls `look` with the calling thread's ring, if it has one.
 #[inline]
 pub(crate) fn with_known<T>(core: &Core, look: impl FnOnce(&Ring) -> T) -> Option<T> {
     HANDLES.with(|handles| {
-        let handle = known(core, handles)?;
+        let handle = handles.of(core)?;
         let ring = core.rings.get(handle.ring.get() as usize)?;
         let ours = ring.generation.load(Ordering::Relaxed) == handle.generation.get();
         ours.then(|| look(ring))
@@ -89,54 +132,64 @@ pub(crate) fn with_known<T>(core: &Core, look: impl FnOnce(&Ring) -> T) -> Optio
 }
 
 #[cold]
-fn with_new<T>(
-    core: &Core,
-    handles: &[Handle; RECORDERS],
-    record: impl FnOnce(&Ring) -> T,
-) -> Option<T> {
-    let handle = known(core, handles).or_else(|| vacant(handles))?;
-    let is_ending = ENDING.try_with(|_| ()).is_err();
+fn with_new<T>(core: &Core, handles: &Handles, record: impl FnOnce(&Ring) -> T) -> Option<T> {
+    let handle = handles.change(|| begin(core, handles))?;
+    core.rings.get(handle.ring.get() as usize).map(record)
+}
+
+/// Gets the calling thread a ring, or the last block of its old one back.
+fn begin<'a>(core: &Core, handles: &'a Handles) -> Option<&'a Handle> {
+    let handle = handles.of(core).or_else(|| handles.vacant())?;
     let reopened =
         handle.core.get() == core.id && core.reopen_thread(handle.ring.get(), handle.ended.get());
     if !reopened {
-        let ring = core.begin_thread(name(is_ending), id())?;
+        let id = id();
+        let ring = core.begin_thread(name(id), id)?;
         handle.ring.set(ring);
-        handle
-            .generation
-            .set(core.rings[ring as usize].generation.load(Ordering::Relaxed));
+        let generation = &core.rings.get(ring as usize)?.generation;
+        handle.generation.set(generation.load(Ordering::Relaxed));
     }
     handle.ended.set(0);
     handle.core.set(core.id);
-    let result = core.rings.get(handle.ring.get() as usize).map(record);
-    if is_ending {
-        end(core, handle);
-    }
-    result
+    watch_the_end();
+    Some(handle)
 }
 
-/// A handle that is not in use: one that never was, or else the last, whose ring
-/// is ended as if its thread were.
-fn vacant(handles: &[Handle; RECORDERS]) -> Option<&Handle> {
-    let free = handles.iter().find(|handle| handle.core.get() == 0);
-    free.or_else(|| {
-        let last = handles.last()?;
-        if last.ended.get() == 0
-            && let Some(core) = crate::registry::core(last.core.get())
-        {
-            end(&core, last);
-        }
-        last.core.set(0);
-        last.ended.set(0);
-        Some(last)
-    })
+static ENDING: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
+
+/// Makes ready for [`watch_the_end`]. Where pthreads has no key left, threads that
+/// have ended are found by their ids.
+pub(crate) fn prepare() {
+    ENDING.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: `key` is written before the call returns, and `ending` is a
+        // function of this library, never unloaded, that neither panics nor waits.
+        let error = unsafe { libc::pthread_key_create(&raw mut key, Some(ending)) };
+        (error == 0).then_some(key)
+    });
 }
 
-fn end(core: &Core, handle: &Handle) {
-    if handle.ended.get() == 0
-        && let Some(core) = core.here()
-    {
-        handle.ended.set(core.end_thread(handle.ring.get()));
+/// Has [`ending`] called when the calling thread ends. A few times, if it goes on
+/// logging in destructors that are called later (pthread_key_create(3p)).
+fn watch_the_end() {
+    if let Some(&Some(key)) = ENDING.get() {
+        let something = std::ptr::from_ref(&ENDING).cast();
+        // SAFETY: the key was created and is never deleted; the value is never read.
+        let _ = unsafe { libc::pthread_setspecific(key, something) };
     }
+}
+
+extern "C" fn ending(_: *mut c_void) {
+    HANDLES.with(|handles| {
+        handles.change(|| {
+            for handle in &handles.each {
+                if let Some(core) = crate::registry::core(handle.core.get()) {
+                    handle.end(&core);
+                }
+            }
+            Some(())
+        });
+    });
 }
 
 /// The operating system's id of the calling thread.
@@ -152,19 +205,25 @@ pub(crate) fn is_gone(thread: u32) -> bool {
     answer == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
 }
 
-/// The calling thread's name, cut; the kernel's (15 bytes) where Rust has none or
-/// its own is gone already.
-fn name(is_ending: bool) -> [u8; THREAD_NAME_BYTES] {
+/// The calling thread's name, cut, as the kernel has it; as Rust has it where the
+/// kernel's 15 bytes may not be all of it, and "main" for the first thread.
+fn name(id: u32) -> [u8; THREAD_NAME_BYTES] {
+    const KERNELS: usize = 16;
     let mut name = [0; THREAD_NAME_BYTES];
-    let put = |name: &mut [u8; THREAD_NAME_BYTES], text: &[u8]| {
-        let len = text.len().min(THREAD_NAME_BYTES);
-        name[..len].copy_from_slice(&text[..len]);
-    };
-    if !is_ending && let Some(text) = std::thread::current().name() {
-        let end = text.floor_char_boundary(THREAD_NAME_BYTES);
-        put(&mut name, &text.as_bytes()[..end]);
-    } else if let Ok(comm) = rustix::thread::name() {
-        put(&mut name, comm.to_bytes());
+    if id == rustix::process::getpid().as_raw_nonzero().get() as u32 {
+        name[..4].copy_from_slice(b"main");
+        return name;
+    }
+    let mut comm = [0u8; KERNELS];
+    // SAFETY: the kernel writes at most 16 bytes there (prctl(2), PR_GET_NAME).
+    let _ = unsafe { libc::prctl(libc::PR_GET_NAME, comm.as_mut_ptr()) };
+    name[..KERNELS].copy_from_slice(&comm);
+    if comm[KERNELS - 2] != 0
+        && let Some(text) = std::thread::current().name()
+        && text.as_bytes().starts_with(&comm[..KERNELS - 1])
+    {
+        let whole = &text.as_bytes()[..text.floor_char_boundary(THREAD_NAME_BYTES)];
+        name[..whole.len()].copy_from_slice(whole);
     }
     name
 }

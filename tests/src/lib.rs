@@ -7,6 +7,7 @@
 //! death, it is known what must be readable, and what it must say.
 
 pub mod acks;
+pub mod build;
 pub mod check;
 pub mod image;
 pub mod plan;

@@ -25,7 +25,7 @@ pub enum What {
     LastWords,
     /// Every worker lives and says three things.
     Crowd,
-    /// Every worker says three things and is gone.
+    /// Every worker says so many events and is gone.
     Churn,
     /// Says one of each kind, returns from main.
     Values,
@@ -39,6 +39,10 @@ pub enum What {
     SecondInit,
     /// Says events with a message and three fields, returns from main.
     Fill,
+    /// Every worker says three things and ends without its destructors; main returns.
+    Vanish,
+    /// Logs from short-lived threads and from a signal handler, returns from main.
+    Signals,
     /// Has more spans open than there are slots, then one, and waits.
     Spans,
     /// Forks children that go on saying things, and compares its recording.
@@ -49,7 +53,7 @@ pub enum What {
     TryInit,
 }
 
-const WHATS: [What; 15] = [
+const WHATS: [What; 17] = [
     What::Tell,
     What::Step,
     What::LastWords,
@@ -61,6 +65,8 @@ const WHATS: [What; 15] = [
     What::Wait,
     What::SecondInit,
     What::Fill,
+    What::Vanish,
+    What::Signals,
     What::Spans,
     What::Fork,
     What::Try,

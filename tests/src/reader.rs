@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use crate::build::build;
+
 /// The `ttlog-reader` beside the binary `victim`, which lies where cargo puts
 /// binaries; built if it is not there or not new.
 fn program(victim: &Path) -> &'static Path {
@@ -20,33 +22,6 @@ fn program(victim: &Path) -> &'static Path {
         );
         profile.join("ttlog-reader")
     })
-}
-
-/// Builds a binary into a target directory, for the `dev` profile.
-///
-/// # Panics
-/// If it cannot be built.
-pub fn build(target: &Path, package: &str, binary: &str, flags: &str) -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args([
-        "build",
-        "--quiet",
-        "--package",
-        package,
-        "--bin",
-        binary,
-        "--target-dir",
-    ]);
-    command.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !flags.is_empty() {
-        command
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env("RUSTFLAGS", flags);
-    }
-    let status = command.status().expect("cargo runs");
-    assert!(status.success(), "{binary} cannot be built: {status}");
-    target.join("debug").join(binary)
 }
 
 /// The lines of JSON that a command of the reader prints.

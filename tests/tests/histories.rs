@@ -7,7 +7,7 @@ use ttlog_format::salvage::{Entry, Recording, What as Happened};
 use ttlog_format::value::Value;
 use ttlog_reader::Opened;
 use ttlog_tests::plan::ADAPTERS;
-use ttlog_tests::{Plan, Victim, What, check};
+use ttlog_tests::{Adapter, Plan, Victim, What, check};
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 
@@ -104,33 +104,51 @@ fn each_of_two_thousand_live_threads_is_heard_in_ten_mebibytes() {
     }
 }
 
+/// Threads that come and go, each saying so many things; the growth of the process,
+/// in KiB, after the first two thousand.
+fn churn(adapter: Adapter, threads: u64, events: u64) -> u64 {
+    let plan = Plan::new(What::Churn).adapter(adapter).threads(threads);
+    let mut victim = Victim::start(VICTIM, &plan.events(events));
+    let resident =
+        |victim: &mut Victim| -> u64 { victim.until("resident").parse().expect("a number") };
+    let warm = resident(&mut victim);
+    let size = |victim: &Victim| std::fs::metadata(victim.path()).expect("there").len();
+    let early = size(&victim);
+    let late = resident(&mut victim);
+    assert!(victim.ends().success());
+    assert_eq!(size(&victim), early);
+    let opened = victim.recording();
+    is_whole(&opened, "ended");
+    let counts = opened.recording.ledger.counts;
+    assert_eq!(counts.written, threads * events, "{adapter:?}: {counts:?}");
+    late.saturating_sub(warm)
+}
+
 #[test]
 fn twenty_thousand_short_lived_threads_leave_no_growth_and_an_exact_account() {
     for adapter in ADAPTERS {
-        let mut victim = Victim::start(
-            VICTIM,
-            &Plan::new(What::Churn).adapter(adapter).threads(20_000),
-        );
-        let resident =
-            |victim: &mut Victim| -> u64 { victim.until("resident").parse().expect("a number") };
-        let warm = resident(&mut victim);
-        let size = |victim: &Victim| std::fs::metadata(victim.path()).expect("there").len();
-        let early = size(&victim);
-        let late = resident(&mut victim);
-        assert!(victim.ends().success());
-        assert_eq!(size(&victim), early);
-        assert!(
-            late <= warm + 1024,
-            "{adapter:?}: from {warm} KiB to {late} KiB"
-        );
-        let opened = victim.recording();
-        is_whole(&opened, "ended");
-        assert_eq!(
-            opened.recording.ledger.counts.written, 60_000,
-            "{:?}",
-            opened.recording.ledger
-        );
+        let growth = churn(adapter, 20_000, 3);
+        assert!(growth <= 1024, "{adapter:?}: by {growth} KiB");
     }
+}
+
+#[test]
+fn threads_that_leave_several_blocks_behind_are_counted_once() {
+    for adapter in ADAPTERS {
+        churn(adapter, 4000, 150);
+    }
+}
+
+#[test]
+fn threads_that_end_without_their_destructors_give_their_blocks_back() {
+    let plan = Plan::new(What::Vanish).threads(2000).capacity_mib(1);
+    let mut victim = Victim::start(VICTIM, &plan);
+    assert!(victim.ends().success());
+    let opened = victim.recording();
+    is_whole(&opened, "ended");
+    assert_eq!(opened.recording.ledger.counts.written, 6001);
+    let last = events(&opened.recording).last().expect("an event");
+    assert_eq!(message(&opened.recording, last), "still heard");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGKILL;
 use ttlog_tests::plan::ADAPTERS;
-use ttlog_tests::{Plan, Victim, Violation, What, check, reader};
+use ttlog_tests::{Plan, Victim, Violation, What, build, check};
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 const KILLS: u64 = 300;
@@ -70,18 +70,7 @@ fn killed_at_any_instant_nothing_that_was_said_is_lost_torn_or_invented() {
 /// A recorder that commits before it has written must not get past the loop.
 #[test]
 fn the_loop_finds_a_recorder_that_commits_too_early() {
-    let target = Path::new(VICTIM)
-        .ancestors()
-        .nth(2)
-        .expect("a target directory")
-        .join("seeded");
-    let seeded = reader::build(
-        &target,
-        "ttlog-tests",
-        "victim",
-        "--cfg ttlog_seeded_commit_order",
-    );
-    match kill_loop(&seeded) {
+    match kill_loop(&build::seeded(VICTIM)) {
         Ok(()) => panic!("{KILLS} kills, and nothing was found"),
         Err(violation) => {
             assert!(

@@ -4,7 +4,7 @@
 //!   word  0   magic                  which also says in what state the block is
 //!         1   commit (guarded)       bytes committed | events among them << 16
 //!         2   dropped (guarded)      events that the thread has dropped so far
-//!         3   check                  over words 0 and 4..24, less the unused
+//!         3   check                  over words 0 and 4..23, less the unused
 //!                                    pair of retired totals
 //!         4   recording              identity of the recording
 //!         5   sequence               the how-manieth block taken, from 1
@@ -17,7 +17,7 @@
 //!        15   ticks, monotonic, boottime, wall      when the block was taken
 //!        19   retired events, retired drops         pair 0
 //!        21   retired events, retired drops         pair 1
-//!        23   clock steps or room for later: 0
+//!        23   next (guarded)         index of the thread's block after, plus 1; 0: none
 //!        24   records
 //! ```
 //!
@@ -26,6 +26,10 @@
 //! place in the pool, written to the pair that is not in use, and the one store
 //! of the magic, which says which pair counts, ends the old block and adds its
 //! totals at the same instant. So totals are exact wherever the process dies.
+//!
+//! Why does a block say that there is a next one? The totals of a thread that is
+//! gone are among the retired ones, and a block of it that is still there must not
+//! be counted again. Its newest block says that there is no next.
 //!
 //! Why is the commit word guarded and not checked with the rest? It changes with
 //! every record; a guard costs two instructions.
@@ -73,11 +77,11 @@ pub mod word {
     pub const CLOCKS: usize = 15;
     /// Two pairs of retired totals.
     pub const RETIRED: usize = 19;
-    /// Zero.
-    pub const ROOM: usize = 23;
+    /// Index of the thread's block after, plus 1, guarded.
+    pub const NEXT: usize = 23;
 }
 
-const _: () = assert!(word::ROOM + 1 == HEADER_WORDS);
+const _: () = assert!(word::NEXT + 1 == HEADER_WORDS);
 const _: () = assert!(word::NAME * 8 + THREAD_NAME_BYTES == word::EVENTS_BEFORE * 8);
 const _: () = assert!(HEADER_BYTES < BLOCK_BYTES);
 const _: () = assert!(BLOCK_BYTES < 1 << 16);
@@ -170,6 +174,7 @@ impl Header {
         let retired = word::RETIRED + 2 * (self.pair & 1);
         words[retired] = self.retired.events;
         words[retired + 1] = self.retired.dropped;
+        words[word::NEXT] = key.guard(0);
         words[word::CHECK] = check(&words, self.pair & 1);
         words
     }
@@ -189,6 +194,7 @@ fn check(words: &[u64; HEADER_WORDS], used: usize) -> u64 {
     covered[word::COMMIT] = 0;
     covered[word::DROPPED] = 0;
     covered[word::CHECK] = 0;
+    covered[word::NEXT] = 0;
     let unused = word::RETIRED + 2 * (1 - used);
     covered[unused..unused + 2].fill(0);
     Key::of_block(words[word::RECORDING], words[word::SEQUENCE]).over(0, &covered)
@@ -292,6 +298,18 @@ pub fn dropped(words: &[u64], key: Key) -> Option<u32> {
     key.guarded(*words.get(word::DROPPED)?)
 }
 
+/// The number in the word of the next block, for one at `index`.
+pub fn next(index: u32) -> u32 {
+    index.saturating_add(1)
+}
+
+/// The place of the thread's block after this one, `Some(None)` if there is none;
+/// `None` if the word is damaged.
+pub fn next_index(words: &[u64], key: Key) -> Option<Option<u32>> {
+    let number = key.guarded(*words.get(word::NEXT)?)?;
+    Some(number.checked_sub(1))
+}
+
 /// A block's bytes as words.
 pub fn words_from_bytes(bytes: &[u8; BLOCK_BYTES]) -> Box<[u64; BLOCK_WORDS]> {
     let mut words = Box::new([0; BLOCK_WORDS]);
@@ -346,6 +364,10 @@ mod tests {
                 })
             );
             assert_eq!(dropped(&words, header.key()), Some(6));
+            assert_eq!(next_index(&words, header.key()), Some(None));
+            let mut words = words;
+            words[word::NEXT] = header.key().guard(next(0));
+            assert_eq!(next_index(&words, header.key()), Some(Some(0)));
         }
     }
 
@@ -361,6 +383,7 @@ mod tests {
                 let seen = match i {
                     word::COMMIT => committed(&flipped, header.key()).is_none(),
                     word::DROPPED => dropped(&flipped, header.key()).is_none(),
+                    word::NEXT => next_index(&flipped, header.key()).is_none(),
                     _ => decode(&flipped) == State::Damaged,
                 };
                 assert!(seen, "word {i} bit {bit}");

@@ -49,6 +49,9 @@ impl Core {
             &header,
             u32::try_from(dropped).unwrap_or(u32::MAX),
         );
+        if !is_first {
+            ring.open_block().store_next(&self.memory, taken.index);
+        }
         ring.told.set(dropped);
         ring.events_before.set(header.events_before);
         ring.move_to(taken.index, taken.sequence, &open);

@@ -63,24 +63,36 @@ impl Core {
     }
 
     /// Ends the threads that died without a word, a few at a time: the pool is
-    /// short, and their blocks are still held.
+    /// short, and their blocks are still held. Where none of those looked at is
+    /// gone, the next look is a while off: each asks the kernel.
     #[cold]
     pub(super) fn end_dead_threads(&self, now: u64) {
         const AT_ONCE: usize = 64;
-        let start = now as usize;
-        let rings = self.rings.len();
-        let held = (0..rings).map(|i| (start.wrapping_add(i)) % rings);
-        let owned = held.filter(|&i| self.rings[i].is_owned());
-        for index in owned.take(AT_ONCE) {
-            let ring = &self.rings[index];
-            let (block, sequence) = (ring.block.get() as u32, ring.sequence.get());
-            let holds = self.pool.is_held(block, sequence);
-            let gone = holds && thread::is_gone(ring.thread_id.get() as u32);
+        if now < self.next_look.load(Ordering::Relaxed) {
+            return;
+        }
+        let (start, rings) = (now as usize, self.rings.len());
+        let holders = (0..rings)
+            .map(|i| start.wrapping_add(i) % rings)
+            .map(|index| (index, &self.rings[index]))
+            .filter(|(_, ring)| ring.is_owned())
+            .map(|(index, ring)| (index, ring, ring.block.get() as u32, ring.sequence.get()))
+            .filter(|&(_, _, block, sequence)| self.pool.is_held(block, sequence));
+        let mut found = false;
+        for (index, ring, block, sequence) in holders.take(AT_ONCE) {
+            let gone = thread::is_gone(ring.thread_id.get() as u32);
             if gone && self.pool.seize(block, sequence) {
                 self.let_go(ring);
                 self.hold(ring, index as u64);
                 self.pool.end(block, now);
+                found = true;
             }
+        }
+        if !found {
+            self.next_look.store(
+                now.saturating_add(self.second_ticks / 100),
+                Ordering::Relaxed,
+            );
         }
     }
 }

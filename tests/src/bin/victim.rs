@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -94,6 +95,8 @@ fn act(plan: &Plan, recorder: &Recorder, acks: &Path) {
             info!("heard by the first");
         }
         What::Fill => fill(plan),
+        What::Vanish => vanish(plan),
+        What::Signals => signals(),
         What::Spans => spans(plan),
         What::Fork => fork(recorder),
         What::Try | What::TryInit => unreachable!("there is no recorder"),
@@ -167,8 +170,8 @@ fn last_words(plan: &Plan) {
     wait();
 }
 
-fn say_three(number: u64) {
-    for word in 0..3u64 {
+fn say(number: u64, words: u64) {
+    for word in 0..words {
         info!(number, word, "here");
     }
 }
@@ -178,7 +181,7 @@ fn crowd(plan: &Plan) {
     for number in 1..=plan.threads {
         let everyone = Arc::clone(&everyone);
         let life = move || {
-            say_three(number);
+            say(number, 3);
             everyone.wait();
             wait();
         };
@@ -195,19 +198,20 @@ fn crowd(plan: &Plan) {
 fn churn(plan: &Plan) {
     const AT_ONCE: u64 = 16;
     const WARM: u64 = 2000;
+    let words = plan.events;
     for first in (1..=plan.threads).step_by(AT_ONCE as usize) {
         let last = (first + AT_ONCE - 1).min(plan.threads);
         let start = |number| {
             worker(number)
                 .stack_size(SMALL_STACK)
-                .spawn(move || say_three(number))
+                .spawn(move || say(number, words))
         };
         let alive: Vec<_> = (first..=last)
             .map(|number| start(number).expect("a thread"))
             .collect();
         alive
             .into_iter()
-            .for_each(|thread| thread.join().expect("it said three things"));
+            .for_each(|thread| thread.join().expect("it said them all"));
         if first <= WARM && WARM <= last {
             println!("resident {}", resident_kib());
         }
@@ -236,6 +240,80 @@ fn fill(plan: &Plan) {
             "user logged in"
         );
     }
+}
+
+/// Threads that are gone from one instruction to the next, one after the other.
+fn vanish(plan: &Plan) {
+    for number in 1..=plan.threads {
+        let (tell, told) = mpsc::channel();
+        let life = move || {
+            say(number, 3);
+            tell.send(()).expect("main waits");
+            // SAFETY: it ends this thread alone, which holds nothing that others wait for.
+            unsafe { nix::libc::syscall(nix::libc::SYS_exit, 0) };
+        };
+        let thread = worker(number).stack_size(SMALL_STACK).spawn(life);
+        drop(thread.expect("a thread"));
+        told.recv().expect("it said three things");
+    }
+    info!("still heard");
+}
+
+/// How many events were said, by whomever.
+static SAID: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn on_signal(_: i32) {
+    info!(handler = true, "in the handler");
+    SAID.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Short-lived threads that allocate and log, and a signal every 25 microseconds
+/// on whichever of them, be it in its first event or in its last.
+fn signals() {
+    use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, Signal};
+    const FOR: Duration = Duration::from_secs(2);
+    const EVERY_US: i64 = 25;
+    // What tracing does for a call site's first event is not for a handler.
+    on_signal(0);
+    let handler = SigHandler::Handler(on_signal);
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler logs and counts, which ttlog says may be done in one.
+    unsafe { signal::sigaction(Signal::SIGALRM, &action) }.expect("a handler");
+    let every = |microseconds| {
+        let interval = nix::libc::timeval {
+            tv_sec: 0,
+            tv_usec: microseconds,
+        };
+        let timer = nix::libc::itimerval {
+            it_interval: interval,
+            it_value: interval,
+        };
+        // SAFETY: the timer is read, and the old one is not asked for.
+        let set = unsafe {
+            nix::libc::setitimer(
+                nix::libc::ITIMER_REAL,
+                &raw const timer,
+                std::ptr::null_mut(),
+            )
+        };
+        assert_eq!(set, 0);
+    };
+    let life = |number| {
+        for word in 0..20u64 {
+            let text = format!("{number} {word}");
+            info_span!("word", text).in_scope(|| info!(number, word, text, "said"));
+            SAID.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    every(EVERY_US);
+    let began = std::time::Instant::now();
+    let numbers = (0..).take_while(|_| began.elapsed() < FOR);
+    for number in numbers {
+        let thread = worker(number).spawn(move || life(number));
+        thread.expect("a thread").join().expect("it said it all");
+    }
+    every(0);
+    println!("said {}", SAID.load(Ordering::Relaxed));
 }
 
 fn spans(plan: &Plan) {

@@ -194,6 +194,11 @@ impl Image {
         };
         self.newest.insert(thread, newest);
         self.put(self.block_offset(index), &header.encode(dropped));
+        if let Some(old) = old.filter(|old| kind == Kind::Records && old.index != index) {
+            let next = Key::of_block(RECORDING, old.sequence).guard(block::next(index));
+            let word = self.block_offset(old.index) + 8 * block::word::NEXT as u64;
+            self.put(word, &[next]);
+        }
     }
 
     /// Appends and commits a record; `body` begins with its ticks.

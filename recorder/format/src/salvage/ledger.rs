@@ -45,9 +45,14 @@ impl Ledger {
         pool: &Pool,
     ) -> Thread {
         let (counts, exact) = of_thread(chain, &replay.readable, pool);
-        self.counts = self.counts.plus(counts);
+        let newest = chain.last();
+        if newest.is_some_and(|newest| pool.is_retired(newest)) {
+            self.count_again(counts);
+        } else {
+            self.counts = self.counts.plus(counts);
+        }
         self.exact &= exact;
-        let newest = chain.last().map(|block| &block.header);
+        let newest = newest.map(|block| &block.header);
         Thread {
             number,
             id: newest.map_or(0, |header| header.thread_id),
@@ -56,6 +61,20 @@ impl Ledger {
             covered_ns: None,
             stack: replay.stack,
         }
+    }
+
+    /// Takes what can be read of a thread that is gone out of the retired totals,
+    /// where all of its events are.
+    fn count_again(&mut self, counts: Counts) {
+        let found = counts.readable.saturating_add(counts.torn);
+        let rest = self.counts.overwritten.checked_sub(found);
+        self.exact &= rest.is_some();
+        self.counts.overwritten = rest.unwrap_or(0);
+        self.counts = self.counts.plus(Counts {
+            overwritten: 0,
+            dropped: 0,
+            ..counts
+        });
     }
 
     /// Counts what can be said of the readable events themselves.
@@ -120,7 +139,9 @@ fn of_thread(chain: &[&Block], readable: &[u64], pool: &Pool) -> (Counts, bool) 
         .max()
         .unwrap_or(0)
         .into();
-    exact &= chain.last().is_none_or(|newest| newest.dropped.is_some());
+    exact &= chain
+        .last()
+        .is_none_or(|newest| newest.dropped.is_some() && newest.next.is_some());
     (counts.balanced(), exact)
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Block {
     pub(super) commit: Option<Commit>,
     /// Events that its thread had dropped, `None` if that word is damaged.
     pub(super) dropped: Option<u32>,
+    /// Place of its thread's next block, if it has one; `None` if that word is damaged.
+    pub(super) next: Option<Option<u32>>,
     words: Box<[u64]>,
 }
 
@@ -40,6 +42,14 @@ impl Block {
         let header = &self.header;
         let linked = header.kind == Kind::Records && header.previous_sequence != 0;
         linked.then_some((header.previous_sequence, header.previous_index))
+    }
+
+    /// The places of the blocks before and after, and the least sequence number
+    /// that is to be found there.
+    fn neighbours(&self) -> impl Iterator<Item = (u64, u32)> + use<> {
+        let after = self.next.flatten();
+        let after = after.map(|index| (self.header.sequence.saturating_add(1), index));
+        self.previous().into_iter().chain(after)
     }
 }
 
@@ -123,6 +133,13 @@ impl Pool {
         self.missing.saturating_add(damaged as u64)
     }
 
+    /// Whether the thread whose newest block this is had a newer one, so that its
+    /// totals are among the retired.
+    pub(super) fn is_retired(&self, newest: &Block) -> bool {
+        let next = newest.next.flatten();
+        next.is_some_and(|index| !self.is_lost(index))
+    }
+
     /// Whether the block with this sequence number can be read.
     pub(super) fn holds(&self, sequence: u64) -> bool {
         self.sequences.contains(&sequence)
@@ -180,6 +197,7 @@ fn judge(recording: u64, index: u32, before: &[u64], words: &[u64]) -> Place {
             Place::Block(Block {
                 commit,
                 dropped: block::dropped(words, key),
+                next: block::next_index(words, key),
                 words: words[..end].into(),
                 header: *header,
             })
@@ -188,18 +206,13 @@ fn judge(recording: u64, index: u32, before: &[u64], words: &[u64]) -> Place {
     }
 }
 
-/// Reads the places again to which later blocks point and at which something
-/// older was found: they were written while the scan was under way.
+/// Reads the places again to which blocks point and at which something older was
+/// found: they were written while the scan was under way.
 fn look_again<S: Source + ?Sized>(file: &File<'_, S>, places: &mut [Place]) -> Result<(), Error> {
-    let mut found: HashSet<u64> = places
-        .iter()
-        .filter_map(as_block)
-        .map(|block| block.header.sequence)
-        .collect();
     let mut wanted: Vec<(u64, u32)> = places
         .iter()
         .filter_map(as_block)
-        .filter_map(Block::previous)
+        .flat_map(Block::neighbours)
         .collect();
     let mut looked = HashSet::new();
     while let Some((sequence, index)) = wanted.pop() {
@@ -211,13 +224,9 @@ fn look_again<S: Source + ?Sized>(file: &File<'_, S>, places: &mut [Place]) -> R
             Place::Block(block) => block.header.sequence < sequence,
             Place::Damaged => false,
         };
-        if !older || found.contains(&sequence) || !looked.insert(index) {
-            continue;
-        }
-        *place = read_place(file, index)?;
-        if let Some(block) = as_block(place) {
-            found.insert(block.header.sequence);
-            wanted.extend(block.previous());
+        if older && looked.insert(index) {
+            *place = read_place(file, index)?;
+            wanted.extend(as_block(place).into_iter().flat_map(Block::neighbours));
         }
     }
     Ok(())
@@ -229,7 +238,7 @@ fn expose_zeroed(places: &mut [Place]) {
     let used: Vec<u32> = places
         .iter()
         .filter_map(as_block)
-        .filter_map(Block::previous)
+        .flat_map(Block::neighbours)
         .map(|(_, index)| index)
         .collect();
     for index in used {

@@ -333,3 +333,28 @@ fn the_totals_of_a_thread_that_is_gone_stay_wherever_the_process_dies() {
     assert_eq!(recording.threads.len(), 1);
     assert!(recording.ledger.exact);
 }
+
+#[test]
+fn what_is_left_of_a_thread_that_is_gone_is_counted_once() {
+    let mut image = Image::new(4, 0);
+    image.call_sites(3);
+    image.take(0, 1, MS);
+    (0..3).for_each(|n| image.event(1, 2 * MS, n));
+    image.take(1, 1, 3 * MS);
+    image.drop_events(1, 2);
+    (3..7).for_each(|n| image.event(1, 4 * MS, n));
+    assert_eq!(image.salvage().ledger.counts, counts(7, 0, 2, 0));
+
+    image.take_last_of(1, 2, 5 * MS);
+    image.event(2, 6 * MS, 10);
+    let recording = image.salvage();
+    assert_eq!(recording.ledger.counts, counts(4, 4, 2, 0));
+    assert_eq!(numbers(&recording), [0, 1, 2, 10]);
+    assert!(recording.ledger.exact);
+
+    // Where it went on is damaged: whether it is gone is not known.
+    image.flip(1, block::word::CHECK);
+    let recording = image.salvage();
+    assert_eq!(recording.ledger.counts.readable, 3);
+    assert!(!recording.ledger.exact && balanced(recording.ledger.counts));
+}

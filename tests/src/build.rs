@@ -1,0 +1,46 @@
+//! Programs that a test needs beside those that cargo built for it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Bugs for the negative controls: a recorder that commits a record before it is
+/// written, and one that lets a signal handler into a record that is open.
+const SEEDED: &str = "--cfg ttlog_seeded_commit_order --cfg ttlog_seeded_reentry";
+
+/// The binary `victim`, which lies where cargo puts binaries, with the recorder's
+/// seeded bugs.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn seeded(victim: &str) -> PathBuf {
+    let target = Path::new(victim).ancestors().nth(2);
+    let target = target.expect("a target directory").join("seeded");
+    build(&target, "ttlog-tests", "victim", SEEDED)
+}
+
+/// Builds a binary into a target directory, for the `dev` profile.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn build(target: &Path, package: &str, binary: &str, flags: &str) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args([
+        "build",
+        "--quiet",
+        "--package",
+        package,
+        "--bin",
+        binary,
+        "--target-dir",
+    ]);
+    command.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !flags.is_empty() {
+        command
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env("RUSTFLAGS", flags);
+    }
+    let status = command.status().expect("cargo runs");
+    assert!(status.success(), "{binary} cannot be built: {status}");
+    target.join("debug").join(binary)
+}
