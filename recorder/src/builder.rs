@@ -1,5 +1,6 @@
 //! How a recorder is set up.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,11 +128,17 @@ impl Builder {
             )
         })?;
         let created = create(&settings, || clock.sample(), clock.source())?;
-        Ok((Some(Arc::new(core_over(created, clock, sentinel))), filter))
+        let path = created.path.clone();
+        let core = core_over(created, clock, sentinel).ok_or_else(|| {
+            // Nobody has recorded anything: the file goes as it came.
+            let _ = std::fs::remove_file(&path);
+            Error::io("have memory beside", path, io::ErrorKind::OutOfMemory)
+        })?;
+        Ok((Some(Arc::new(core)), filter))
     }
 }
 
-fn core_over(created: Created, clock: Clock, sentinel: Sentinel) -> Core {
+fn core_over(created: Created, clock: Clock, sentinel: Sentinel) -> Option<Core> {
     let header = created.header;
     Core::new(Parts {
         memory: Memory::mapped(created.map),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::memory::{Memory, Sentinel};
 use crate::pool::Pool;
-use crate::ring::Ring;
+use crate::rings::Rings;
 use crate::sites::Sites;
 use crate::spans::Spans;
 use crate::sync::{AtomicU64, Ordering};
@@ -35,6 +35,9 @@ const DESCRIPTIONS_WORDS: usize = 96;
 /// How many spans of a stack a block begins with: outermost and innermost.
 const STACK_KEPT: usize = 16;
 
+/// The most live threads that have a ring, each with a block at least.
+const RINGS_MAX: usize = 1 << 15;
+
 // A fresh block has room for its stack, the descriptions before a record, and any record.
 const _: () = assert!(
     block::HEADER_WORDS + 4 + 2 * STACK_KEPT + 2 * DESCRIPTIONS_WORDS + RECORD_MAX_WORDS
@@ -48,7 +51,7 @@ pub(crate) struct Core {
     pub(crate) memory: Memory,
     pub(crate) clock: Clock,
     pub(crate) spans: Spans,
-    pub(crate) rings: Box<[Ring]>,
+    pub(crate) rings: Rings,
     pub(crate) path: PathBuf,
     pool: Pool,
     sites: Sites,
@@ -100,20 +103,21 @@ pub(crate) struct Parts {
 }
 
 impl Core {
-    pub(crate) fn new(parts: Parts) -> Core {
+    /// A core that records nothing yet; `None` where memory does not suffice.
+    pub(crate) fn new(parts: Parts) -> Option<Core> {
         static CORES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         thread::prepare();
         let blocks = parts.layout.blocks;
         let window = u128::from(parts.ticks_per_second) * parts.window.as_nanos() / 1_000_000_000;
-        Core {
+        Some(Core {
             id: CORES.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             memory: parts.memory,
             clock: parts.clock,
-            spans: Spans::new(parts.layout.span_slots),
-            rings: (0..blocks).map(|_| Ring::new()).collect(),
+            spans: Spans::new(parts.layout.span_slots)?,
+            rings: Rings::new((blocks as usize).min(RINGS_MAX))?,
             path: parts.path,
-            pool: Pool::new(blocks),
-            sites: Sites::new(),
+            pool: Pool::new(blocks)?,
+            sites: Sites::new()?,
             layout: parts.layout,
             recording: parts.recording,
             sentinel: parts.sentinel,
@@ -127,7 +131,7 @@ impl Core {
             samples: AtomicU64::new(0),
             window_ticks: u64::try_from(window).unwrap_or(u64::MAX),
             _file: parts.file,
-        }
+        })
     }
 
     /// The door to whatever writes, closed to a fork of the process that records here.
@@ -165,10 +169,16 @@ impl Core {
 
     /// What was recorded and what was not, so far.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        let owned = self.rings.iter().filter(|ring| ring.is_owned());
-        let rings = owned.map(|ring| (ring.events(), ring.dropped.load(Ordering::Relaxed)));
-        let gone = self.pool.holders().iter();
-        let gone = gone.map(|holder| (holder.retired_events.get(), holder.retired_dropped.get()));
+        let rings = self
+            .rings
+            .owned(0)
+            .map(|(_, ring)| (ring.events(), ring.dropped.load(Ordering::Relaxed)));
+        let holders = self.pool.holders().iter();
+        let gone = holders.map(|holder| {
+            let events = holder.last_events.get() + holder.retired_events.get();
+            let dropped = holder.last_dropped.get() + holder.retired_dropped.get();
+            (events, dropped)
+        });
         let lost = (0, self.dropped_without_block.load(Ordering::Relaxed));
         rings
             .chain(gone)

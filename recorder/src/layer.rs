@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::core::{Core, Here};
-use crate::sync::{AtomicU64, Ordering, atomics};
+use crate::sync::{AtomicU64, Ordering, zeros};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Event, Interest, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
@@ -154,70 +154,78 @@ impl Layer {
 
     /// What tells this layer from the others.
     fn number(&self) -> usize {
-        self.index.keys.as_ptr() as usize
+        self.index.places.as_ptr() as usize
     }
 }
 
-/// How many places a lookup looks at: four cache lines.
+/// How many places a lookup looks at: eight cache lines at most, one as a rule.
 const PLACES: usize = 32;
 
 /// Which span of the recording each id of the Registry is.
 ///
-/// A table of keys and values, open to all threads: a key is put into the first
-/// free one of the few places that its hash allows, and every lookup looks at
-/// all of them, so that taking one out leaves no hole that matters.
+/// A table open to all threads: a key is put into the first free one of the few
+/// places that its hash allows, and every lookup looks at all of them, so that
+/// taking one out leaves no hole that matters.
 struct Index {
-    keys: Box<[AtomicU64]>,
-    spans: Box<[AtomicU64]>,
+    places: Box<[Place]>,
+}
+
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
+#[cfg_attr(loom, derive(Default))]
+struct Place {
+    /// The Registry's id, 0 where the place is free.
+    key: AtomicU64,
+    /// The recording's.
+    span: AtomicU64,
 }
 
 impl Index {
+    /// An index with places for twice as many spans; with none where memory does
+    /// not suffice, and the Registry keeps them all.
     fn new(span_slots: usize) -> Index {
         let len = (span_slots.max(PLACES) * 2).next_power_of_two();
         Index {
-            keys: atomics(len, 0),
-            spans: atomics(len, 0),
+            places: zeros(len).unwrap_or_default(),
         }
     }
 
-    fn places(&self, id: &Id) -> impl Iterator<Item = usize> {
+    fn places(&self, id: &Id) -> impl Iterator<Item = &Place> {
         let hash = id.into_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let first = (hash as usize) & !7;
-        let mask = self.keys.len() - 1;
-        (first..first + PLACES).map(move |place| place & mask)
+        let mask = self.places.len().saturating_sub(1);
+        (first..first + PLACES).filter_map(move |place| self.places.get(place & mask))
     }
 
     /// Whether there was a place.
     fn insert(&self, id: &Id, span: SpanId) -> bool {
-        let free = self.places(id).find(|&place| {
-            let key = &self.keys[place];
+        let free = self.places(id).find(|Place { key, .. }| {
             key.load(Ordering::Relaxed) == 0
                 && key
                     .compare_exchange(0, id.into_u64(), Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
         });
         if let Some(place) = free {
-            self.spans[place].store(span.to_u64(), Ordering::Release);
+            place.span.store(span.to_u64(), Ordering::Release);
         }
         free.is_some()
     }
 
     #[inline]
-    fn place(&self, id: &Id) -> Option<usize> {
+    fn place(&self, id: &Id) -> Option<&Place> {
         let key = id.into_u64();
         self.places(id)
-            .find(|&place| self.keys[place].load(Ordering::Acquire) == key)
+            .find(|place| place.key.load(Ordering::Acquire) == key)
     }
 
     #[inline]
     fn find(&self, id: &Id) -> Option<SpanId> {
-        SpanId::from_u64(self.spans[self.place(id)?].load(Ordering::Acquire))
+        SpanId::from_u64(self.place(id)?.span.load(Ordering::Acquire))
     }
 
     fn remove(&self, id: &Id) -> Option<SpanId> {
         let place = self.place(id)?;
-        let span = self.spans[place].swap(0, Ordering::Acquire);
-        self.keys[place].store(0, Ordering::Release);
+        let span = place.span.swap(0, Ordering::Acquire);
+        place.key.store(0, Ordering::Release);
         SpanId::from_u64(span)
     }
 }

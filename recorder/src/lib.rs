@@ -39,6 +39,7 @@ mod pool;
 mod recorder;
 mod registry;
 mod ring;
+mod rings;
 mod scratch;
 mod settings;
 mod sites;

@@ -259,15 +259,20 @@ struct Held {
 impl Held {
     fn new(blocks: u32) -> Rc<Held> {
         Rc::new(Held {
-            pool: Pool::new(blocks),
+            pool: Pool::new(blocks).unwrap(),
             cells: (0..blocks).map(|_| UnsafeCell::new(())).collect(),
             holders: Mutex::default(),
             sequences: Mutex::default(),
         })
     }
 
-    fn take(&self) -> Option<u32> {
-        let taken = self.pool.take(0)?;
+    fn take(&self, tally: &Tally) -> Option<u32> {
+        let taken = self.pool.take(2)?;
+        if taken.was_last {
+            let holder = self.pool.holder(taken.index).unwrap();
+            assert_eq!(holder.last_events.get(), 3, "not what it ended with");
+            tally.count("its last words");
+        }
         let mut sequences = self.sequences.lock().unwrap();
         assert!(!sequences.contains(&taken.sequence), "a sequence twice");
         sequences.push(taken.sequence);
@@ -302,26 +307,20 @@ fn a_block_has_one_holder_and_hands_over_what_it_wrote() {
             let ending = {
                 let (held, tally) = (Rc::clone(&held), tally.clone());
                 loom::thread::spawn(move || {
-                    let Some(index) = held.take() else {
+                    let Some(index) = held.take(&tally) else {
                         return tally.count("no block to begin with");
                     };
                     held.let_go(index);
-                    let state = held.pool.end(index, 1);
-                    if held.pool.reopen(index, state, 9) {
-                        held.hold(index);
-                        tally.count("reopened");
-                    } else {
-                        tally.count("taken by the other");
-                    }
+                    held.pool.end(index, 1, 3, 0);
                 })
             };
-            let first = held.take();
-            let second = held.take();
+            let first = held.take(tally);
+            let second = held.take(tally);
             if let (Some(first), Some(_)) = (first, second) {
                 tally.count("two blocks");
                 held.let_go(first);
                 held.pool.fill(first);
-                match held.take() {
+                match held.take(tally) {
                     Some(index) if index == first => tally.count("its own again"),
                     Some(_) => tally.count("another"),
                     None => tally.count("none left"),
@@ -333,8 +332,7 @@ fn a_block_has_one_holder_and_hands_over_what_it_wrote() {
             ending.join().unwrap();
         },
         &[
-            "reopened",
-            "taken by the other",
+            "its last words",
             "no block to begin with",
             "two blocks",
             "one block",
@@ -347,11 +345,11 @@ fn a_block_has_one_holder_and_hands_over_what_it_wrote() {
 fn last_words_are_kept_from_a_taker_that_sees_them_end() {
     Tally::explore(
         |tally| {
-            let pool = Arc::new(Pool::new(8));
+            let pool = Arc::new(Pool::new(8).unwrap());
             (0..8).for_each(|_| assert!(pool.take(0).is_some()));
             let ending = {
                 let pool = Arc::clone(&pool);
-                loom::thread::spawn(move || pool.end(3, 100))
+                loom::thread::spawn(move || pool.end(3, 100, 0, 0))
             };
             assert_eq!(pool.take(50), None, "last words of the window are gone");
             tally.count(if pool.is_held(3, 4) { "held" } else { "ended" });
@@ -377,7 +375,7 @@ fn a_copied_slot_is_one_spans() {
     Tally::explore(
         |tally| {
             let memory = Arc::new(Memory::heap(SLOT_WORDS));
-            let spans = Arc::new(Spans::new(1));
+            let spans = Arc::new(Spans::new(1).unwrap());
             let old = open_span(&spans, &memory, 1);
             spans.enter(&memory, old, 7, 8);
             let reader = {
@@ -398,7 +396,7 @@ fn a_slot_is_copied_whole_while_values_are_appended() {
     Tally::explore(
         |tally| {
             let memory = Arc::new(Memory::heap(SLOT_WORDS));
-            let spans = Arc::new(Spans::new(1));
+            let spans = Arc::new(Spans::new(1).unwrap());
             let span = open_span(&spans, &memory, 1);
             let writer = {
                 let (spans, memory) = (Arc::clone(&spans), Arc::clone(&memory));

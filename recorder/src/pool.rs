@@ -11,7 +11,7 @@
 //! sequence number under which it was taken, a full or last one's the turn at which
 //! it became so, which grows with every block given up.
 
-use crate::sync::{AtomicU64, Number, Ordering, atomics};
+use crate::sync::{AtomicU64, Number, Ordering, zeros};
 
 const FREE: u64 = 0;
 const HELD: u64 = 1;
@@ -19,8 +19,8 @@ const FULL: u64 = 2;
 const LAST: u64 = 3;
 const TAG: u64 = 3;
 
-/// No ring.
-pub(crate) const NOBODY: u64 = u64::MAX;
+/// No block.
+pub(crate) const NO_BLOCK: u64 = u64::MAX;
 
 /// The state of a block that is held under this sequence number.
 fn held(sequence: u64) -> u64 {
@@ -43,11 +43,15 @@ pub(crate) struct Pool {
 }
 
 /// What is known of a block besides its state.
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct Holder {
-    /// The ring that holds it or held it last, or [`NOBODY`].
-    pub(crate) ring: Number,
-    /// When its thread ended, in ticks.
+    /// Of a last block: when its thread ended, in ticks.
     pub(crate) ended: Number,
+    /// Of a last block: what its thread recorded, in all of its blocks.
+    pub(crate) last_events: Number,
+    /// Likewise what it dropped.
+    pub(crate) last_dropped: Number,
     /// Totals of threads that are gone and whose last block was here.
     pub(crate) retired_events: Number,
     /// Likewise what they dropped.
@@ -61,29 +65,24 @@ pub(crate) struct Holder {
 pub(crate) struct Taken {
     pub(crate) index: u32,
     pub(crate) sequence: u64,
-    /// The ring of the thread that is gone and whose last block it was.
-    pub(crate) retired_ring: Option<u32>,
+    /// Whether it was the last block of a thread that is gone.
+    pub(crate) was_last: bool,
 }
 
 impl Pool {
-    pub(crate) fn new(blocks: u32) -> Pool {
-        let holder = || Holder {
-            ring: Number::new(NOBODY),
-            ended: Number::new(0),
-            retired_events: Number::new(0),
-            retired_dropped: Number::new(0),
-            pair: Number::new(0),
-        };
-        Pool {
-            states: atomics(blocks as usize, FREE),
-            full: Queue::new(blocks as usize),
-            last: Queue::new(blocks as usize),
+    /// A pool of free blocks; `None` where memory does not suffice.
+    pub(crate) fn new(blocks: u32) -> Option<Pool> {
+        let blocks = blocks as usize;
+        Some(Pool {
+            states: zeros(blocks)?,
+            full: Queue::new(blocks)?,
+            last: Queue::new(blocks)?,
             fresh: AtomicU64::new(0),
             turn: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
             lasts: AtomicU64::new(0),
-            holders: (0..blocks).map(|_| holder()).collect(),
-        }
+            holders: zeros(blocks)?,
+        })
     }
 
     pub(crate) fn blocks(&self) -> usize {
@@ -205,14 +204,14 @@ impl Pool {
         self.states[index as usize]
             .compare_exchange(state, held(sequence), Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
-        let retired_ring = (state & TAG == LAST).then(|| {
+        let was_last = state & TAG == LAST;
+        if was_last {
             self.lasts.fetch_sub(1, Ordering::Relaxed);
-            self.holders[index as usize].ring.get() as u32
-        });
+        }
         Some(Taken {
             index,
             sequence,
-            retired_ring,
+            was_last,
         })
     }
 
@@ -221,13 +220,15 @@ impl Pool {
         self.leave(index, FULL, &self.full);
     }
 
-    /// The holder's thread has ended at `now`; returns what [`Pool::reopen`] wants.
-    pub(crate) fn end(&self, index: u32, now: u64) -> u64 {
+    /// The holder's thread has ended at `now`, having recorded and dropped so many events.
+    pub(crate) fn end(&self, index: u32, now: u64, events: u64, dropped: u64) {
         if let Some(holder) = self.holder(index) {
             holder.ended.set(now);
+            holder.last_events.set(events);
+            holder.last_dropped.set(dropped);
             self.lasts.fetch_add(1, Ordering::Relaxed);
+            self.leave(index, LAST, &self.last);
         }
-        self.leave(index, LAST, &self.last)
     }
 
     /// Takes over the block of a holder that died without a word, if it holds it
@@ -244,18 +245,6 @@ impl Pool {
         })
     }
 
-    /// Takes one's own last block back, unless somebody else has taken it.
-    pub(crate) fn reopen(&self, index: u32, state: u64, sequence: u64) -> bool {
-        let ours = self.states.get(index as usize).is_some_and(|word| {
-            word.compare_exchange(state, held(sequence), Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-        });
-        if ours {
-            self.lasts.fetch_sub(1, Ordering::Relaxed);
-        }
-        ours
-    }
-
     /// Whether the block is held as the one with this sequence number.
     pub(crate) fn is_held(&self, index: u32, sequence: u64) -> bool {
         self.states
@@ -263,7 +252,7 @@ impl Pool {
             .is_some_and(|word| word.load(Ordering::Acquire) == held(sequence))
     }
 
-    fn leave(&self, index: u32, tag: u64, queue: &Queue) -> u64 {
+    fn leave(&self, index: u32, tag: u64, queue: &Queue) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
         let state = tag | (turn << 2);
         if let Some(word) = self.states.get(index as usize) {
@@ -271,7 +260,6 @@ impl Pool {
             word.store(state, Ordering::Release);
             queue.push(Entry { turn, index });
         }
-        state
     }
 }
 
@@ -307,13 +295,12 @@ impl Entry {
 }
 
 impl Queue {
-    fn new(blocks: usize) -> Queue {
-        let cells = atomics((2 * blocks).next_power_of_two(), 0);
-        Queue {
-            cells,
+    fn new(blocks: usize) -> Option<Queue> {
+        Some(Queue {
+            cells: zeros((2 * blocks).next_power_of_two())?,
             head: AtomicU64::new(0),
             tail: AtomicU64::new(0),
-        }
+        })
     }
 
     fn cell(&self, ticket: u64) -> &AtomicU64 {
@@ -377,7 +364,7 @@ mod tests {
 
     #[test]
     fn blocks_are_taken_in_turn_and_held_ones_never() {
-        let pool = Pool::new(4);
+        let pool = Pool::new(4).unwrap();
         let taken: Vec<Taken> = (0..4).filter_map(|_| pool.take(0)).collect();
         assert_eq!(
             taken.iter().map(|t| t.index).collect::<Vec<_>>(),
@@ -390,7 +377,7 @@ mod tests {
 
     #[test]
     fn the_block_that_was_filled_first_is_taken_first() {
-        let pool = Pool::new(8);
+        let pool = Pool::new(8).unwrap();
         for _ in 0..8 {
             pool.take(0);
         }
@@ -405,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_the_queues_have_lost_is_found() {
-        let pool = Pool::new(4);
+        let pool = Pool::new(4).unwrap();
         for _ in 0..4 {
             pool.take(0);
         }
@@ -418,15 +405,18 @@ mod tests {
         assert_eq!(pool.take(0), None);
     }
 
+    /// A pool of 8 blocks, all of them held.
+    fn held_by_all() -> Pool {
+        let pool = Pool::new(8).unwrap();
+        (0..8).for_each(|_| assert!(pool.take(0).is_some()));
+        pool
+    }
+
     #[test]
     fn last_words_that_may_go_are_taken_in_the_order_of_time() {
-        let pool = Pool::new(8);
-        for index in 0..8 {
-            pool.take(0);
-            pool.holder(index).unwrap().ring.set(u64::from(index));
-        }
+        let pool = held_by_all();
         pool.fill(0);
-        pool.end(1, 10);
+        pool.end(1, 10, 3, 0);
         pool.fill(2);
         let taken: Vec<u32> = (0..3)
             .filter_map(|_| pool.take(11))
@@ -436,42 +426,33 @@ mod tests {
     }
 
     #[test]
-    fn last_words_are_kept_for_the_window_while_they_fill_less_than_a_quarter() {
-        let pool = Pool::new(8);
-        for index in 0..8 {
-            pool.take(0);
-            pool.holder(index).unwrap().ring.set(u64::from(index));
+    fn a_threads_full_blocks_go_before_its_last_however_many_are_last() {
+        let pool = held_by_all();
+        for (full, last) in [(0, 1), (2, 3), (4, 5)] {
+            pool.fill(full);
+            pool.end(last, 10, 3, 0);
         }
-        pool.end(3, 100);
+        let taken: Vec<u32> = (0..6)
+            .filter_map(|_| pool.take(0))
+            .map(|t| t.index)
+            .collect();
+        assert_eq!(taken, [0, 1, 2, 3, 4], "the one that is left is kept");
+    }
+
+    #[test]
+    fn last_words_are_kept_for_the_window_while_they_fill_less_than_a_quarter() {
+        let pool = held_by_all();
+        let last = |taken: Taken| taken.was_last.then_some(taken.index);
+        pool.end(3, 100, 0, 0);
         assert_eq!(pool.take(50), None, "kept within the window");
+        assert_eq!(pool.take(101).and_then(last), Some(3), "not past it");
+        pool.end(4, 100, 0, 0);
+        pool.end(5, 100, 0, 0);
         assert_eq!(
-            pool.take(101).and_then(|t| t.retired_ring),
-            Some(3),
-            "not past it"
-        );
-        pool.end(4, 100);
-        pool.end(5, 100);
-        assert_eq!(
-            pool.take(50).and_then(|t| t.retired_ring),
+            pool.take(50).and_then(last),
             Some(4),
             "a quarter is reached"
         );
         assert_eq!(pool.take(50), None);
-    }
-
-    #[test]
-    fn ones_own_last_block_comes_back_unless_it_is_taken() {
-        let pool = Pool::new(8);
-        pool.take(0);
-        let state = pool.end(0, 7);
-        assert!(pool.reopen(0, state, 1));
-        let state = pool.end(0, 7);
-        assert_eq!(pool.take_near(0).map(|t| t.index), Some(1));
-        assert!(
-            (0..8)
-                .filter_map(|_| pool.take(8))
-                .any(|taken| taken.index == 0)
-        );
-        assert!(!pool.reopen(0, state, 1));
     }
 }

@@ -1,15 +1,14 @@
 //! One thread's ring: the block that it holds, and what it must know to go on.
 //!
 //! The owning thread is the only one that writes here, and a signal handler on
-//! it, which finds the ring busy. Rings are taken from a fixed table
-//! and given back when the last block of their thread is taken for another.
+//! it, which finds the ring busy.
 //!
 //! Numbers are atomics for the sake of `Sync` alone; who owns the ring is what
 //! orders them: the pool's state of the block hands both over.
 
 use crate::open_block::OpenBlock;
-use crate::pool::NOBODY;
-use crate::sync::{AtomicU64, Number, Ordering};
+use crate::pool::NO_BLOCK;
+use crate::sync::{AtomicU64, Number, Numbers, Ordering};
 use ttlog_format::block::THREAD_NAME_BYTES;
 use ttlog_format::check::Key;
 use ttlog_format::span::SpanId;
@@ -20,17 +19,16 @@ pub(crate) const STACK: usize = 256;
 /// How many spans a thread remembers to have described in its block.
 const DESCRIBED: usize = 32;
 
-/// A thread's ring.
+/// A thread's ring. One that nobody owns may be all zeros.
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct Ring {
-    owned: AtomicU64,
-    /// How often the ring has changed hands: a stale handle sees it.
-    pub(crate) generation: AtomicU64,
     busy: AtomicU64,
-    /// Index of the block, or [`NOBODY`].
+    /// Index of the block, or [`NO_BLOCK`].
     pub(crate) block: Number,
     pub(crate) sequence: Number,
     /// Index of the block before, as long as this one holds no event: the last
-    /// words are there. Or [`NOBODY`].
+    /// words are there. Or [`NO_BLOCK`].
     pub(crate) previous: Number,
     base: Number,
     key: Number,
@@ -44,72 +42,27 @@ pub(crate) struct Ring {
     /// Number in the recording and operating system's id.
     pub(crate) thread: Number,
     pub(crate) thread_id: Number,
-    name: [Number; THREAD_NAME_BYTES / 8],
+    name: Numbers<{ THREAD_NAME_BYTES / 8 }>,
     depth: Number,
-    stack: [Number; STACK],
-    described: [Number; DESCRIBED],
+    stack: Numbers<STACK>,
+    described: Numbers<DESCRIBED>,
     /// Where the thread looks for a free span slot first.
     pub(crate) slot_hint: Number,
 }
 
 impl Ring {
-    pub(crate) fn new() -> Ring {
-        let zero = || Number::new(0);
-        Ring {
-            owned: AtomicU64::new(0),
-            generation: AtomicU64::new(0),
-            busy: AtomicU64::new(0),
-            block: Number::new(NOBODY),
-            sequence: zero(),
-            previous: Number::new(NOBODY),
-            base: zero(),
-            key: zero(),
-            position: zero(),
-            block_events: zero(),
-            events_before: zero(),
-            dropped: AtomicU64::new(0),
-            told: zero(),
-            thread: zero(),
-            thread_id: zero(),
-            name: std::array::from_fn(|_| zero()),
-            depth: zero(),
-            stack: std::array::from_fn(|_| zero()),
-            described: std::array::from_fn(|_| zero()),
-            slot_hint: zero(),
-        }
-    }
-
-    /// Makes a free ring the calling thread's.
-    pub(crate) fn own(&self) -> bool {
-        let free = self.owned.load(Ordering::Relaxed) == 0
-            && self
-                .owned
-                .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok();
-        if free {
-            self.block.set(NOBODY);
-            self.sequence.set(0);
-            self.previous.set(NOBODY);
-            self.block_events.set(0);
-            self.events_before.set(0);
-            self.dropped.store(0, Ordering::Relaxed);
-            self.told.set(0);
-            self.depth.set(0);
-            self.busy.store(0, Ordering::Relaxed);
-            self.forget_described();
-        }
-        free
-    }
-
-    /// Gives the ring back.
-    pub(crate) fn free(&self) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
-        self.owned.store(0, Ordering::Release);
-    }
-
-    /// Whether a thread owns the ring, be it one that has ended.
-    pub(crate) fn is_owned(&self) -> bool {
-        self.owned.load(Ordering::Acquire) != 0
+    /// Makes the ring that of another thread, without a block.
+    pub(crate) fn reset(&self) {
+        self.block.set(NO_BLOCK);
+        self.sequence.set(0);
+        self.previous.set(NO_BLOCK);
+        self.block_events.set(0);
+        self.events_before.set(0);
+        self.dropped.store(0, Ordering::Relaxed);
+        self.told.set(0);
+        self.depth.set(0);
+        self.busy.store(0, Ordering::Relaxed);
+        self.forget_described();
     }
 
     /// Begins a record, unless one is open on this thread already: then this is
@@ -247,6 +200,12 @@ fn place(span: SpanId) -> usize {
 mod tests {
     use super::*;
 
+    fn ring() -> Ring {
+        let ring = zerocopy::FromZeros::new_zeroed();
+        Ring::reset(&ring);
+        ring
+    }
+
     fn id(n: u32) -> SpanId {
         SpanId::in_slot(n, 1)
     }
@@ -257,7 +216,7 @@ mod tests {
 
     #[test]
     fn leaving_takes_the_last_occurrence_and_not_the_top() {
-        let ring = Ring::new();
+        let ring = ring();
         [1, 2, 1, 3].into_iter().for_each(|n| ring.push(id(n)));
         ring.pop(id(1));
         assert_eq!(stack(&ring), [1, 2, 3].map(|n| id(n).to_u64()));
@@ -269,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_stack_that_is_too_deep_is_counted_and_comes_back() {
-        let ring = Ring::new();
+        let ring = ring();
         (0..STACK as u32 + 10).for_each(|n| ring.push(id(n)));
         assert_eq!(ring.stack().0, STACK as u64 + 10);
         assert_eq!(ring.current(), Some(id(STACK as u32 - 1)));
@@ -279,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_record_does_not_begin_within_a_record() {
-        let ring = Ring::new();
+        let ring = ring();
         assert!(ring.enter());
         assert!(!ring.enter());
         ring.leave();

@@ -11,7 +11,7 @@
 use std::sync::{Mutex, OnceLock};
 
 use crate::open_block::OpenBlock;
-use crate::sync::{AtomicU64, Ordering, atomics};
+use crate::sync::{AtomicU64, Ordering, zeros};
 use tracing_core::{Level, Metadata};
 use ttlog_format::site::{self, Parts};
 use ttlog_format::{RECORD_MAX_WORDS, site::LOG, site::SPAN};
@@ -38,12 +38,13 @@ pub(crate) struct Writer {
 }
 
 impl Sites {
-    pub(crate) fn new() -> Sites {
-        Sites {
-            addresses: atomics(KNOWN, 0),
+    /// No call site; `None` where memory does not suffice.
+    pub(crate) fn new() -> Option<Sites> {
+        Some(Sites {
+            addresses: zeros(KNOWN)?,
             metadata: (0..KNOWN).map(|_| OnceLock::new()).collect(),
             writer: Mutex::new(Writer::default()),
-        }
+        })
     }
 
     /// The index of a known call site.

@@ -7,7 +7,7 @@
 //! the record in its ring.
 
 use crate::memory::Memory;
-use crate::sync::{AtomicU64, Number, Ordering, atomics, fence};
+use crate::sync::{AtomicU64, Number, Ordering, fence, zeros};
 use ttlog_format::check::Key;
 use ttlog_format::header::Layout;
 use ttlog_format::record;
@@ -30,6 +30,8 @@ pub(crate) struct Spans {
     without_slot: AtomicU64,
 }
 
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
+#[cfg_attr(loom, derive(Default))]
 struct Slot {
     generation: Number,
     parent: Number,
@@ -50,19 +52,15 @@ pub(crate) struct Opening<'a> {
 }
 
 impl Spans {
-    pub(crate) fn new(slots: u32) -> Spans {
-        let slot = || Slot {
-            generation: Number::new(0),
-            parent: Number::new(0),
-            site: Number::new(0),
-            used: AtomicU64::new(0),
-        };
-        Spans {
-            lives: atomics(slots as usize, 0),
-            references: atomics(slots as usize, 0),
-            slots: (0..slots).map(|_| slot()).collect(),
+    /// A table without a span; `None` where memory does not suffice.
+    pub(crate) fn new(slots: u32) -> Option<Spans> {
+        let slots = slots as usize;
+        Some(Spans {
+            lives: zeros(slots)?,
+            references: zeros(slots)?,
+            slots: zeros(slots)?,
             without_slot: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Takes a slot, looking from `hint` on.
@@ -297,7 +295,7 @@ mod tests {
     #[test]
     fn ids_are_never_used_twice_and_those_without_a_slot_are_told_apart() {
         let memory = Memory::heap(Layout::SPANS_OFFSET as usize / 8 + 2 * SLOT_WORDS);
-        let (spans, hint) = (Spans::new(2), Number::new(0));
+        let (spans, hint) = (Spans::new(2).unwrap(), Number::new(0));
         let mut seen = std::collections::HashSet::new();
         for _ in 0..10 {
             let ids = [(); 4].map(|()| open(&spans, &memory, &hint));
@@ -316,7 +314,7 @@ mod tests {
     #[test]
     fn later_values_are_appended_until_the_slot_is_full() {
         let memory = Memory::heap(Layout::SPANS_OFFSET as usize / 8 + SLOT_WORDS);
-        let (spans, hint) = (Spans::new(1), Number::new(0));
+        let (spans, hint) = (Spans::new(1).unwrap(), Number::new(0));
         let id = open(&spans, &memory, &hint);
         for n in 0..20 {
             spans.values(

@@ -7,6 +7,8 @@ pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// A number that one thread writes at a time: an atomic for the sake of `Sync`,
 /// without an order of its own.
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct Number(AtomicU64);
 
 impl Number {
@@ -25,7 +27,41 @@ impl Number {
     }
 }
 
-/// `len` atomics, all `value`.
-pub(crate) fn atomics(len: usize, value: u64) -> Box<[AtomicU64]> {
-    (0..len).map(|_| AtomicU64::new(value)).collect()
+#[cfg(loom)]
+pub(crate) use std::default::Default as Zero;
+/// As many of them.
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
+pub(crate) struct Numbers<const N: usize>([Number; N]);
+
+#[cfg(loom)]
+impl<const N: usize> Default for Numbers<N> {
+    fn default() -> Numbers<N> {
+        Numbers(std::array::from_fn(|_| Number::default()))
+    }
+}
+
+impl<const N: usize> std::ops::Deref for Numbers<N> {
+    type Target = [Number; N];
+
+    #[inline]
+    fn deref(&self) -> &[Number; N] {
+        &self.0
+    }
+}
+
+/// What is valid when all of it is zero.
+#[cfg(not(loom))]
+pub(crate) use zerocopy::FromZeros as Zero;
+
+/// `len` values that are zero, in memory that is not touched before it is used;
+/// `None` where there is not so much memory.
+#[cfg(not(loom))]
+pub(crate) fn zeros<T: Zero>(len: usize) -> Option<Box<[T]>> {
+    <[T]>::new_box_zeroed_with_elems(len).ok()
+}
+
+/// `len` values that are zero.
+#[cfg(loom)]
+pub(crate) fn zeros<T: Zero>(len: usize) -> Option<Box<[T]>> {
+    Some((0..len).map(|_| T::default()).collect())
 }

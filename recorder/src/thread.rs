@@ -3,8 +3,8 @@
 //! The handles are plain numbers, initialised by the compiler and never dropped,
 //! so that they can be reached from any destructor and any signal handler. A key
 //! of pthreads, set with the first block, tells when the thread ends: after its
-//! other destructors, and at no cost of memory. An event later than that reopens
-//! the thread's last block for itself alone.
+//! other destructors, and at no cost of memory. An event later than that begins
+//! another ring, of a thread with the same id and name.
 //!
 //! A thread's first event allocates nothing and waits for nothing, since a signal
 //! handler may be what logs it, in the middle of the allocator.
@@ -26,9 +26,6 @@ const RECORDERS: usize = 4;
 struct Handle {
     core: Cell<u64>,
     ring: Cell<u32>,
-    generation: Cell<u64>,
-    /// Once the thread has ended: what reopens its last block.
-    ended: Cell<u64>,
 }
 
 impl Handle {
@@ -36,20 +33,19 @@ impl Handle {
         Handle {
             core: Cell::new(0),
             ring: Cell::new(0),
-            generation: Cell::new(0),
-            ended: Cell::new(0),
         }
     }
 
-    /// Gives the ring up, unless that was done already.
-    fn end(&self, core: &Core) {
-        if self.ended.get() == 0
+    /// Gives the ring up, if there is one.
+    fn end(&self) {
+        let core = crate::registry::core(self.core.get());
+        // First, since a signal handler must not write to a block that may be another's.
+        self.core.set(0);
+        compiler_fence(Ordering::SeqCst);
+        if let Some(core) = core
             && let Some(here) = core.here()
         {
-            // A signal handler must not write to a block that may be another's.
-            self.ended.set(u64::MAX);
-            compiler_fence(Ordering::SeqCst);
-            self.ended.set(here.end_thread(self.ring.get()));
+            here.end_thread(self.ring.get());
         }
     }
 }
@@ -93,11 +89,7 @@ impl Handles {
         let free = self.each.iter().find(|handle| handle.core.get() == 0);
         free.or_else(|| {
             let last = self.each.last()?;
-            if let Some(core) = crate::registry::core(last.core.get()) {
-                last.end(&core);
-            }
-            last.core.set(0);
-            last.ended.set(0);
+            last.end();
             Some(last)
         })
     }
@@ -113,46 +105,33 @@ pub(crate) fn with<T>(here: Here<'_>, record: impl FnOnce(&Ring) -> T) -> Option
     })
 }
 
-/// The calling thread's ring, if it has one and has not ended.
 #[inline]
 fn ring<'a>(core: &'a Core, handles: &Handles) -> Option<&'a Ring> {
-    let handle = handles.of(core).filter(|handle| handle.ended.get() == 0)?;
-    core.rings.get(handle.ring.get() as usize)
+    core.rings.get(handles.of(core)?.ring.get())
 }
 
 /// Calls `look` with the calling thread's ring, if it has one.
 #[inline]
 pub(crate) fn with_known<T>(core: &Core, look: impl FnOnce(&Ring) -> T) -> Option<T> {
-    HANDLES.with(|handles| {
-        let handle = handles.of(core)?;
-        let ring = core.rings.get(handle.ring.get() as usize)?;
-        let ours = ring.generation.load(Ordering::Relaxed) == handle.generation.get();
-        ours.then(|| look(ring))
-    })
+    HANDLES.with(|handles| ring(core, handles).map(look))
 }
 
 #[cold]
 fn with_new<T>(core: &Core, handles: &Handles, record: impl FnOnce(&Ring) -> T) -> Option<T> {
-    let handle = handles.change(|| begin(core, handles))?;
-    core.rings.get(handle.ring.get() as usize).map(record)
+    let ring = handles.change(|| begin(core, handles))?;
+    core.rings.get(ring).map(record)
 }
 
-/// Gets the calling thread a ring, or the last block of its old one back.
-fn begin<'a>(core: &Core, handles: &'a Handles) -> Option<&'a Handle> {
-    let handle = handles.of(core).or_else(|| handles.vacant())?;
-    let reopened =
-        handle.core.get() == core.id && core.reopen_thread(handle.ring.get(), handle.ended.get());
-    if !reopened {
-        let id = id();
-        let ring = core.begin_thread(name(id), id)?;
-        handle.ring.set(ring);
-        let generation = &core.rings.get(ring as usize)?.generation;
-        handle.generation.set(generation.load(Ordering::Relaxed));
-    }
-    handle.ended.set(0);
+/// Gets the calling thread a ring.
+fn begin(core: &Core, handles: &Handles) -> Option<u32> {
+    let handle = handles.vacant()?;
+    let id = id();
+    let ring = core.begin_thread(name(id), id)?;
+    handle.ring.set(ring);
+    compiler_fence(Ordering::SeqCst);
     handle.core.set(core.id);
     watch_the_end();
-    Some(handle)
+    Some(ring)
 }
 
 static ENDING: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
@@ -182,11 +161,7 @@ fn watch_the_end() {
 extern "C" fn ending(_: *mut c_void) {
     HANDLES.with(|handles| {
         handles.change(|| {
-            for handle in &handles.each {
-                if let Some(core) = crate::registry::core(handle.core.get()) {
-                    handle.end(&core);
-                }
-            }
+            handles.each.iter().for_each(Handle::end);
             Some(())
         });
     });

@@ -41,6 +41,8 @@ pub enum What {
     Fill,
     /// Every worker says three things and ends without its destructors; main returns.
     Vanish,
+    /// Logs from the destructors of threads that end, returns from main.
+    Destructors,
     /// Logs from short-lived threads and from a signal handler, returns from main.
     Signals,
     /// Has more spans open than there are slots, then one, and waits.
@@ -53,7 +55,7 @@ pub enum What {
     TryInit,
 }
 
-const WHATS: [What; 17] = [
+const WHATS: [What; 18] = [
     What::Tell,
     What::Step,
     What::LastWords,
@@ -66,6 +68,7 @@ const WHATS: [What; 17] = [
     What::SecondInit,
     What::Fill,
     What::Vanish,
+    What::Destructors,
     What::Signals,
     What::Spans,
     What::Fork,

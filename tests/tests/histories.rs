@@ -139,6 +139,32 @@ fn threads_that_leave_several_blocks_behind_are_counted_once() {
     }
 }
 
+/// By the layer, a span in a destructor would end the process: that is the Registry's.
+#[test]
+fn what_destructors_say_when_their_thread_ends_is_recorded() {
+    let mut victim = Victim::start(VICTIM, &Plan::new(What::Destructors).threads(50));
+    assert!(victim.ends().success());
+    let opened = victim.recording();
+    is_whole(&opened, "ended");
+    let mut said = std::collections::BTreeMap::new();
+    for event in events(&opened.recording) {
+        let spans = opened.recording.context(event.span).len();
+        let text = message(&opened.recording, event);
+        *said.entry((text, spans)).or_insert(0) += 1;
+    }
+    let said: Vec<_> = said
+        .iter()
+        .map(|((text, spans), n)| (text.as_str(), *spans, *n))
+        .collect();
+    let expected = [
+        ("alive", 0, 50),
+        ("of a key of pthreads", 0, 50),
+        ("of one from after its first event", 1, 50),
+        ("of one from before its first event", 1, 50),
+    ];
+    assert_eq!(said, expected);
+}
+
 #[test]
 fn threads_that_end_without_their_destructors_give_their_blocks_back() {
     let plan = Plan::new(What::Vanish).threads(2000).capacity_mib(1);

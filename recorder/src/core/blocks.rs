@@ -6,10 +6,11 @@
 
 use super::{Core, STACK_KEPT};
 use crate::open_block::OpenBlock;
-use crate::pool::{NOBODY, Taken};
+use crate::pool::{NO_BLOCK, Taken};
 use crate::ring::Ring;
 use crate::sync::Ordering;
 use ttlog_format::block::{self, Retired};
+use ttlog_format::clock::Sample;
 use ttlog_format::record::{self, Kind};
 
 impl Core {
@@ -18,12 +19,18 @@ impl Core {
     pub(crate) fn switch(&self, ring: &Ring) -> bool {
         self.let_go(ring);
         let clocks = self.clock.sample();
-        let Some(taken) = self.take(clocks.ticks) else {
-            return false;
-        };
+        let taken = self.take(clocks.ticks);
+        if let Some(taken) = taken {
+            self.go_on_in(ring, taken, clocks);
+        }
+        taken.is_some()
+    }
+
+    /// Makes a block that was taken the ring's.
+    pub(super) fn go_on_in(&self, ring: &Ring, taken: Taken, clocks: Sample) {
         let (retired, pair) = self.retire(taken);
         let previous = ring.block.get();
-        let is_first = previous == NOBODY;
+        let is_first = previous == NO_BLOCK;
         let header = block::Header {
             recording: self.recording,
             sequence: taken.sequence,
@@ -56,47 +63,43 @@ impl Core {
         ring.events_before.set(header.events_before);
         ring.move_to(taken.index, taken.sequence, &open);
         ring.previous.set(previous);
-        true
     }
 
     /// Gives the block before up: the last words are in the newest.
     #[cold]
     pub(super) fn let_go(&self, ring: &Ring) {
         let previous = ring.previous.get();
-        if previous != NOBODY {
+        if previous != NO_BLOCK {
             self.pool.fill(previous as u32);
-            ring.previous.set(NOBODY);
+            ring.previous.set(NO_BLOCK);
         }
     }
 
-    fn take(&self, now: u64) -> Option<Taken> {
+    pub(super) fn take(&self, now: u64) -> Option<Taken> {
         let kept_since = now.saturating_sub(self.window_ticks);
-        self.pool.take(kept_since).or_else(|| {
-            self.end_dead_threads(now);
-            self.pool.take(kept_since)
-        })
+        loop {
+            let taken = self.pool.take(kept_since);
+            // Some of the dead may have to be kept for the window, all the same.
+            if taken.is_some() || !self.end_dead_threads(now) {
+                return taken;
+            }
+        }
     }
 
     /// Adds the totals of the thread whose last block was taken to those of its
-    /// place, and frees its ring. Gives the totals and the pair that is to hold them.
+    /// place. Gives them, and the pair that is to hold them.
     pub(super) fn retire(&self, taken: Taken) -> (Retired, usize) {
         let Some(holder) = self.pool.holder(taken.index) else {
             return (Retired::default(), 0);
         };
-        let gone = taken
-            .retired_ring
-            .and_then(|ring| self.rings.get(ring as usize));
-        if let Some(ring) = gone {
-            let dropped = ring.dropped.load(Ordering::Relaxed);
-            holder
-                .retired_events
-                .set(holder.retired_events.get() + ring.events());
-            holder
-                .retired_dropped
-                .set(holder.retired_dropped.get() + dropped);
-            ring.free();
+        if taken.was_last {
+            let events = holder.retired_events.get() + holder.last_events.get();
+            let dropped = holder.retired_dropped.get() + holder.last_dropped.get();
+            holder.retired_events.set(events);
+            holder.retired_dropped.set(dropped);
+            holder.last_events.set(0);
+            holder.last_dropped.set(0);
         }
-        holder.ring.set(NOBODY);
         let pair = 1 - (holder.pair.get() & 1);
         holder.pair.set(pair);
         let retired = Retired {

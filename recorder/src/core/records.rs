@@ -4,7 +4,7 @@
 
 use super::{Core, DESCRIPTIONS_WORDS, Here};
 use crate::open_block::OpenBlock;
-use crate::pool::NOBODY;
+use crate::pool::NO_BLOCK;
 use crate::ring::Ring;
 use crate::scratch::Scratch;
 use crate::sites;
@@ -217,7 +217,7 @@ impl Core {
             if ticks.saturating_sub(self.sampled.load(Ordering::Relaxed)) > self.second_ticks {
                 self.sample_again(ticks);
             }
-            if is_event && ring.previous.get() != NOBODY {
+            if is_event && ring.previous.get() != NO_BLOCK {
                 self.let_go(ring);
             }
         }

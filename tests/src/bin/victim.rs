@@ -96,6 +96,7 @@ fn act(plan: &Plan, recorder: &Recorder, acks: &Path) {
         }
         What::Fill => fill(plan),
         What::Vanish => vanish(plan),
+        What::Destructors => destructors(plan),
         What::Signals => signals(),
         What::Spans => spans(plan),
         What::Fork => fork(recorder),
@@ -257,6 +258,45 @@ fn vanish(plan: &Plan) {
         told.recv().expect("it said three things");
     }
     info!("still heard");
+}
+
+/// Says something when its thread ends.
+struct Farewell(&'static str);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        info_span!("farewell").in_scope(|| info!("{}", self.0));
+    }
+}
+
+thread_local! {
+    static EARLY: Farewell = const { Farewell("of one from before its first event") };
+    static LATE: Farewell = const { Farewell("of one from after its first event") };
+}
+
+extern "C" fn farewell_of_a_key(_: *mut std::ffi::c_void) {
+    info!("of a key of pthreads");
+}
+
+/// Threads whose destructors log: Rust's, older and younger than the thread's ring,
+/// and those of pthreads, which come last.
+fn destructors(plan: &Plan) {
+    let mut key = 0;
+    // SAFETY: the key is written before the call returns; the function takes anything.
+    let error = unsafe { nix::libc::pthread_key_create(&raw mut key, Some(farewell_of_a_key)) };
+    assert_eq!(error, 0);
+    let life = move || {
+        EARLY.with(|_| ());
+        info!("alive");
+        LATE.with(|_| ());
+        // SAFETY: the key was created, and its value is never looked at.
+        let error = unsafe { nix::libc::pthread_setspecific(key, (&raw const SAID).cast()) };
+        assert_eq!(error, 0);
+    };
+    for number in 1..=plan.threads {
+        let thread = worker(number).spawn(life).expect("a thread");
+        thread.join().expect("no panic");
+    }
 }
 
 /// How many events were said, by whomever.
