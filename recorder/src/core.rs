@@ -164,7 +164,8 @@ impl Core {
     /// Mirrors a total; of two threads that store, the larger must stay.
     fn store_total(&self, which: usize, total: u64) {
         let word = TOTALS_OFFSET as usize / 8 + which;
-        self.memory.raise(word, total);
+        let tally = totals::encode(which, total, self.recording);
+        self.memory.raise(word, tally);
     }
 
     /// What was recorded and what was not, so far.

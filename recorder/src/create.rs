@@ -19,7 +19,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use ttlog_format::BLOCK_BYTES;
 use ttlog_format::clock::{Sample, Source};
-use ttlog_format::header::{Header, Layout};
+use ttlog_format::header::{Header, Layout, TOTALS_OFFSET, totals};
 
 use crate::error::Error;
 use crate::identity::Identity;
@@ -36,7 +36,7 @@ const NAMES_MAX: u64 = 1000;
 /// A recording that was just begun.
 #[derive(Debug)]
 pub(crate) struct Created {
-    /// The whole file. Nothing but the headers has been written.
+    /// The whole file. Nothing but the headers and totals has been written.
     pub(crate) map: MmapRaw,
     /// What was written to its beginning and its end.
     pub(crate) header: Header,
@@ -114,6 +114,9 @@ impl Request<'_> {
             let written = unfinished.file.write_all_at(&bytes[..], offset);
             unfinished.tried("write the header of", written)?;
         }
+        let totals = totals::none(header.recording);
+        let written = unfinished.file.write_all_at(&totals, TOTALS_OFFSET);
+        unfinished.tried("write the totals of", written)?;
         let (file, path) = unfinished.named(header.pid, self.begun.wall_ns / 1_000_000)?;
         Ok(Created {
             map,

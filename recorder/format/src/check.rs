@@ -15,6 +15,12 @@ const FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
 /// Bits of a check that are kept.
 pub const CHECK_BITS: u32 = 48;
 
+/// Bits of a tally's check.
+const TALLY_CHECK_BITS: u32 = 24;
+
+/// The greatest number of a tally.
+const TALLY_MAX: u64 = u64::MAX >> TALLY_CHECK_BITS;
+
 /// What a check is bound to: a recording, and a block or a span slot in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(u64);
@@ -87,6 +93,20 @@ impl Key {
     #[inline]
     pub fn guard(self, number: u32) -> u64 {
         u64::from(number) | (u64::from(number ^ self.0 as u32) << 32)
+    }
+
+    /// A number of at most 40 bits above a check of 24, for the word at `position`: of
+    /// two numbers the greater has the greater word.
+    pub fn tally(self, position: usize, number: u64) -> u64 {
+        let number = number.min(TALLY_MAX);
+        let check = self.over(position, &[number]) >> (CHECK_BITS - TALLY_CHECK_BITS);
+        (number << TALLY_CHECK_BITS) | check
+    }
+
+    /// The number that [`Key::tally`] put into `word`, or `None` if it is damaged.
+    pub fn tallied(self, position: usize, word: u64) -> Option<u64> {
+        let number = word >> TALLY_CHECK_BITS;
+        (self.tally(position, number) == word).then_some(number)
     }
 
     /// The number that [`Key::guard`] put into `word`, or `None` if it is damaged.
@@ -162,5 +182,22 @@ mod tests {
                 assert_eq!(key.guarded(word ^ (1 << bit)), None);
             }
         }
+    }
+
+    #[test]
+    fn a_tally_comes_back_in_order_and_no_flipped_bit_does() {
+        let key = Key::of_header_word(3);
+        let numbers = [0, 1, 2, 1 << 20, TALLY_MAX - 1, TALLY_MAX];
+        let words = numbers.map(|number| key.tally(1, number));
+        assert!(words.is_sorted());
+        for (word, number) in words.into_iter().zip(numbers) {
+            assert_eq!(key.tallied(1, word), Some(number));
+            assert_eq!(key.tallied(2, word), None);
+            for bit in 0..64 {
+                assert_eq!(key.tallied(1, word ^ (1 << bit)), None);
+            }
+        }
+        assert_eq!(key.tallied(1, 0), None);
+        assert_eq!(key.tally(1, u64::MAX), key.tally(1, TALLY_MAX));
     }
 }

@@ -37,8 +37,11 @@ pub const INCIDENT_BYTES: u64 = 4096;
 
 const _: () = assert!(INCIDENTS_OFFSET + INCIDENTS * INCIDENT_BYTES <= HEAD_BYTES);
 
-/// Numbers about the whole recording that no block can hold, in the page after the header.
+/// Numbers about the whole recording that no block can hold, in the page after the
+/// header: a word each, which only grows.
 pub mod totals {
+    use crate::check::Key;
+
     /// Events dropped by threads that had no block to count them in.
     pub const DROPPED_WITHOUT_BLOCK: usize = 0;
     /// Call sites that found no room.
@@ -47,6 +50,25 @@ pub mod totals {
     pub const SPANS_WITHOUT_SLOT: usize = 2;
     /// How many of them there are.
     pub const WORDS: usize = 3;
+
+    /// The word of a total, one of the above; what is past 40 bits is cut to that.
+    pub fn encode(which: usize, total: u64, recording: u64) -> u64 {
+        Key::of_header_word(recording).tally(which, total)
+    }
+
+    /// The total in its word, or `None` if that is damaged.
+    pub fn decode(which: usize, word: u64, recording: u64) -> Option<u64> {
+        Key::of_header_word(recording).tallied(which, word)
+    }
+
+    /// The bytes of all of them when nothing has been counted.
+    pub fn none(recording: u64) -> [u8; WORDS * 8] {
+        let mut bytes = [0; WORDS * 8];
+        for (which, word) in bytes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            *word = encode(which, 0, recording).to_le_bytes();
+        }
+        bytes
+    }
 }
 
 /// The newest clock samples, in the page after the header: a recording that never

@@ -47,10 +47,11 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
         Ok((bytes.map(u64::from_le_bytes), found))
     }
 
-    /// The totals, `None` where the file ends before them.
-    pub(super) fn totals(&self) -> Result<Option<[u64; totals::WORDS]>, Error> {
-        let (words, found) = self.words(TOTALS_OFFSET)?;
-        Ok((found == totals::WORDS * 8).then_some(words))
+    /// The totals, `None` for those that are damaged or behind the file's end.
+    pub(super) fn totals(&self) -> Result<[Option<u64>; totals::WORDS], Error> {
+        let (words, _) = self.words::<{ totals::WORDS }>(TOTALS_OFFSET)?;
+        let total = |which| totals::decode(which, words[which], self.header.recording);
+        Ok(std::array::from_fn(total))
     }
 
     /// The newest clock samples.

@@ -8,7 +8,7 @@ use super::{Recording, salvage};
 use crate::block::{self, HEADER_BYTES, HEADER_WORDS, Kind, Retired};
 use crate::check::Key;
 use crate::clock::{Sample, Source};
-use crate::header::{Header, Layout, TOTALS_OFFSET};
+use crate::header::{Header, Layout, TOTALS_OFFSET, totals};
 use crate::record;
 use crate::site::{self, Level, Parts};
 use crate::span::{self, SLOT_HEADER_WORDS, SLOT_WORDS, SpanId};
@@ -85,6 +85,8 @@ impl Image {
         let copy = header.layout.copy_offset() as usize;
         bytes[..4096].copy_from_slice(&header.encode()[..]);
         bytes[copy..].copy_from_slice(&header.encode()[..]);
+        let none = totals::none(RECORDING);
+        bytes[TOTALS_OFFSET as usize..][..none.len()].copy_from_slice(&none);
         Image {
             header,
             bytes,
@@ -255,7 +257,8 @@ impl Image {
     }
 
     pub(super) fn total(&mut self, word: usize, count: u64) {
-        self.put(TOTALS_OFFSET + 8 * word as u64, &[count]);
+        let tally = totals::encode(word, count, RECORDING);
+        self.put(TOTALS_OFFSET + 8 * word as u64, &[tally]);
     }
 
     /// Words from the beginning of the block at `index` that are in use.

@@ -14,16 +14,16 @@ use crate::header::{text, totals};
 use crate::site::CallSite;
 
 /// What is known without any thread: damage, the totals, and threads that are gone.
-pub(super) fn of_recording(pool: &Pool, totals: Option<[u64; totals::WORDS]>) -> Ledger {
-    let words = totals.unwrap_or_default();
+pub(super) fn of_recording(pool: &Pool, totals: [Option<u64>; totals::WORDS]) -> Ledger {
+    let known = |which: usize| totals[which].unwrap_or(0);
     let mut ledger = Ledger {
         damaged_blocks: pool.damaged_blocks(),
-        spans_without_slot: words[totals::SPANS_WITHOUT_SLOT],
-        sites_without_room: words[totals::SITES_WITHOUT_ROOM],
-        exact: totals.is_some() && pool.damaged_blocks() == 0,
+        spans_without_slot: known(totals::SPANS_WITHOUT_SLOT),
+        sites_without_room: known(totals::SITES_WITHOUT_ROOM),
+        exact: totals.iter().all(Option::is_some) && pool.damaged_blocks() == 0,
         ..Ledger::default()
     };
-    ledger.counts.dropped = words[totals::DROPPED_WITHOUT_BLOCK];
+    ledger.counts.dropped = known(totals::DROPPED_WITHOUT_BLOCK);
     for retired in pool.retired() {
         ledger.counts = ledger.counts.plus(Counts {
             overwritten: retired.events,

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::super::image::Image;
 use super::*;
 use crate::block::Retired;
+use crate::header::TOTALS_OFFSET;
 use crate::span;
 use crate::{BLOCK_BYTES, BLOCK_WORDS};
 use proptest::prelude::*;
@@ -143,6 +144,17 @@ fn what_is_no_recording_is_said_to_be_none() {
         assert_eq!(first, bytes[..bytes.len().min(16)]);
     }
     assert!(matches!(salvage(&b"ttlogrec"[..]), Err(Error::NoHeader)));
+}
+
+#[test]
+fn a_damaged_total_is_not_believed() {
+    let mut image = story();
+    image.total(totals::DROPPED_WITHOUT_BLOCK, 4);
+    let counts = image.salvage().ledger.counts;
+    image.bytes[TOTALS_OFFSET as usize + 3] ^= 1;
+    let ledger = image.salvage().ledger;
+    assert!(!ledger.exact && balanced(ledger.counts), "{ledger:?}");
+    assert_eq!(ledger.counts.dropped, counts.dropped - 4);
 }
 
 #[test]
