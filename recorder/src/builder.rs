@@ -1,22 +1,11 @@
 //! How a recorder is set up.
 
-use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::core::{Core, Parts};
-use crate::create::{Created, create};
 use crate::error::Error;
-use crate::memory::{Memory, Sentinel};
-use crate::recorder::Recorder;
-use crate::registry;
+use crate::here::{self, Recorder};
 use crate::settings::Settings;
-use tracing_core::dispatcher::{Dispatch, set_global_default};
-use tracing_subscriber::filter::Targets;
-use ttlog_format::clock::Source;
-use ttlog_format::header::Header;
 
 /// Sets a recorder up; [`builder`](crate::builder) makes one.
 ///
@@ -57,7 +46,7 @@ impl Builder {
     }
 
     /// What is recorded, in the syntax of
-    /// [`Targets`]. Default: `TTLOG_FILTER`, else `debug`.
+    /// [`Targets`](tracing_subscriber::filter::Targets). Default: `TTLOG_FILTER`, else `debug`.
     pub fn filter(mut self, filter: impl Into<String>) -> Builder {
         self.settings.filter = Some(filter.into());
         self
@@ -78,89 +67,19 @@ impl Builder {
     ///
     /// # Errors
     /// Where the recording cannot be created, or a global default is installed
-    /// already; no file is left behind.
+    /// already; no file is left behind. On other targets than Linux on x86_64 and
+    /// aarch64, always.
     pub fn init(self) -> Result<Recorder, Error> {
-        let (core, filter) = self.core()?;
-        let Some(core) = core else {
-            return Ok(Recorder::new(None, filter, 0));
-        };
-        let slots = core.span_slots();
-        let recorder = Recorder::new(Some(core.clone()), filter, slots);
-        if let Err(cause) = set_global_default(Dispatch::new(recorder.subscriber())) {
-            // Nobody has recorded anything: the file goes as it came.
-            let _ = std::fs::remove_file(&core.path);
-            return Err(Error::already_installed_by(cause));
-        }
-        registry::keep(core);
-        // The host's own logger, if it has one, stays what it is.
-        let _ = tracing_log::LogTracer::builder()
-            .with_max_level(recorder.log_level())
-            .init();
-        Ok(recorder)
+        here::init(self.settings.with_environment()?)
     }
 
     /// Creates the recording; what is recorded comes through the recorder's
     /// [`layer`](Recorder::layer) or [`subscriber`](Recorder::subscriber).
     ///
     /// # Errors
-    /// Where the recording cannot be created; no file is left behind.
+    /// Where the recording cannot be created; no file is left behind. On other
+    /// targets than Linux on x86_64 and aarch64, always.
     pub fn create(self) -> Result<Recorder, Error> {
-        let (core, filter) = self.core()?;
-        let slots = core.as_ref().map_or(0, |core| core.span_slots());
-        core.iter().cloned().for_each(registry::keep);
-        Ok(Recorder::new(core, filter, slots))
+        here::create(self.settings.with_environment()?)
     }
-
-    /// The core, unless the environment says that there shall be none.
-    fn core(self) -> Result<(Option<Arc<Core>>, Targets), Error> {
-        let settings = self.settings.with_environment()?;
-        let text = settings.filter();
-        let filter: Targets = text.parse().map_err(|cause| Error::filter(text, cause))?;
-        if settings.off {
-            return Ok((None, Targets::new()));
-        }
-        let clock = Clock::new();
-        let sentinel = Sentinel::new().map_err(|cause| {
-            Error::io(
-                "watch for forks by",
-                std::path::Path::new("MADV_WIPEONFORK"),
-                cause,
-            )
-        })?;
-        let created = create(&settings, || clock.sample(), clock.source())?;
-        let path = created.path.clone();
-        let core = core_over(created, clock, sentinel).ok_or_else(|| {
-            // Nobody has recorded anything: the file goes as it came.
-            let _ = std::fs::remove_file(&path);
-            Error::io("have memory beside", path, io::ErrorKind::OutOfMemory)
-        })?;
-        Ok((Some(Arc::new(core)), filter))
-    }
-}
-
-fn core_over(created: Created, clock: Clock, sentinel: Sentinel) -> Option<Core> {
-    let header = created.header;
-    Core::new(Parts {
-        memory: Memory::mapped(created.map),
-        layout: header.layout,
-        recording: header.recording,
-        sentinel,
-        clock,
-        window: Duration::from_nanos(header.window_ns),
-        ticks_per_second: ticks_per_second(&header),
-        path: created.path,
-        file: Some(created.file),
-    })
-}
-
-/// The rate of the ticks between the two samples of the start; exact enough for
-/// the window.
-fn ticks_per_second(header: &Header) -> u64 {
-    let [first, last] = header.samples;
-    let ticks = u128::from(last.ticks.saturating_sub(first.ticks));
-    let nanoseconds = u128::from(last.monotonic_ns.saturating_sub(first.monotonic_ns));
-    if header.clock == Source::Monotonic || nanoseconds == 0 {
-        return 1_000_000_000;
-    }
-    u64::try_from(ticks * 1_000_000_000 / nanoseconds).unwrap_or(u64::MAX)
 }

@@ -18,6 +18,7 @@ pub struct Error {
 
 #[derive(Debug)]
 enum Kind {
+    Unsupported,
     AlreadyInstalled(Source),
     Io {
         action: &'static str,
@@ -59,6 +60,17 @@ impl Error {
         Error {
             kind: Box::new(kind),
         }
+    }
+
+    /// Whether there is no recorder for this target at all, which nothing can be
+    /// done about.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(*self.kind, Kind::Unsupported)
+    }
+
+    /// A target for which there is no recorder.
+    pub(crate) fn unsupported() -> Error {
+        Error::new(Kind::Unsupported)
     }
 
     /// The process has a global default subscriber, as `source` says.
@@ -144,6 +156,13 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
+            Kind::Unsupported => write!(
+                f,
+                "nothing can be recorded on {} on {} (expected Linux on x86_64 or aarch64); \
+                 go on without a recorder",
+                std::env::consts::OS,
+                std::env::consts::ARCH
+            ),
             Kind::AlreadyInstalled(source) => write!(
                 f,
                 "a global default subscriber is installed already ({source}); install ttlog \

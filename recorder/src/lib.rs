@@ -14,45 +14,40 @@
 //! A recorder never harms its host: nothing here prints, panics or exits, an
 //! event in the steady state neither allocates nor locks nor calls the system,
 //! and a recorder that cannot be created is an [`Error`] for the caller to judge.
+//!
+//! Recording needs Linux on x86_64 or aarch64. Elsewhere the crate compiles, and
+//! [`init`] says that there is no recorder.
 
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
-compile_error!("ttlog records on Linux, on x86_64 and aarch64");
+#![cfg_attr(
+    not(all(target_os = "linux", not(ttlog_unsupported))),
+    allow(dead_code, reason = "what a recorder would need")
+)]
 
 mod builder;
-mod clock;
-mod core;
-mod create;
-mod encode;
 mod error;
-mod identity;
-mod layer;
-mod limits;
-mod memory;
-#[cfg(all(test, loom))]
-mod model;
-mod open_block;
-mod place;
-mod pool;
-mod recorder;
-mod registry;
-mod ring;
-mod rings;
-mod scratch;
+#[cfg(all(target_os = "linux", not(ttlog_unsupported)))]
+mod linux;
 mod settings;
-mod sites;
-mod spans;
-mod subscriber;
-mod sync;
-mod thread;
+mod stats;
+#[cfg(not(all(target_os = "linux", not(ttlog_unsupported))))]
+mod unsupported;
+
+#[cfg(all(target_os = "linux", not(ttlog_unsupported)))]
+use linux as here;
+#[cfg(not(all(target_os = "linux", not(ttlog_unsupported))))]
+use unsupported as here;
 
 pub use builder::Builder;
 pub use error::Error;
-pub use layer::Layer;
-pub use recorder::{Recorder, Stats};
-pub use subscriber::Subscriber;
+pub use here::{Layer, Recorder, Subscriber};
+pub use stats::Stats;
+
+/// Whether there is a recorder for this target.
+const SUPPORTED: bool = cfg!(all(
+    target_os = "linux",
+    target_endian = "little",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+));
 
 /// A recorder with the defaults and what `TTLOG_*` in the environment says,
 /// installed as the global default: [`Builder::init`].

@@ -6,9 +6,9 @@
 //! Numbers are atomics for the sake of `Sync` alone; who owns the ring is what
 //! orders them: the pool's state of the block hands both over.
 
-use crate::open_block::OpenBlock;
-use crate::pool::NO_BLOCK;
-use crate::sync::{AtomicU64, Number, Numbers, Ordering};
+use crate::linux::open_block::OpenBlock;
+use crate::linux::pool::NO_BLOCK;
+use crate::linux::sync::{AtomicU64, Number, Numbers, Ordering};
 use ttlog_format::block::THREAD_NAME_BYTES;
 use ttlog_format::check::Key;
 use ttlog_format::span::SpanId;

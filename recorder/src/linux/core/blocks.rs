@@ -5,10 +5,10 @@
 //! them count, at one and the same store.
 
 use super::{Core, STACK_KEPT};
-use crate::open_block::OpenBlock;
-use crate::pool::{NO_BLOCK, Taken};
-use crate::ring::Ring;
-use crate::sync::Ordering;
+use crate::linux::open_block::OpenBlock;
+use crate::linux::pool::{NO_BLOCK, Taken};
+use crate::linux::ring::Ring;
+use crate::linux::sync::Ordering;
 use ttlog_format::block::{self, Retired};
 use ttlog_format::clock::Sample;
 use ttlog_format::record::{self, Kind};

@@ -4,9 +4,9 @@
 //! last block to the pool, which keeps that for a while.
 
 use super::Core;
-use crate::ring::Ring;
-use crate::sync::Ordering;
-use crate::thread;
+use crate::linux::ring::Ring;
+use crate::linux::sync::Ordering;
+use crate::linux::thread;
 use ttlog_format::block;
 
 impl Core {

@@ -1,8 +1,8 @@
 //! What `tracing` hands over, as records: the part that both adapters share.
 
-use crate::core::Core;
-use crate::scratch::Scratch;
-use crate::sites::address;
+use crate::linux::core::Core;
+use crate::linux::scratch::Scratch;
+use crate::linux::sites::address;
 use tracing_core::Event;
 use tracing_core::span::{Attributes, Id, Record};
 use ttlog_format::record::Kind;

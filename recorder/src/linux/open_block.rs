@@ -5,8 +5,8 @@
 //! and acquires sees the whole record; a process that dies in between leaves
 //! words that nothing speaks of.
 
-use crate::memory::Memory;
-use crate::sync::{Ordering, fence};
+use crate::linux::memory::Memory;
+use crate::linux::sync::{Ordering, fence};
 use ttlog_format::block::{self, HEADER_WORDS, Header, word};
 use ttlog_format::check::Key;
 use ttlog_format::{BLOCK_WORDS, record};

@@ -3,14 +3,14 @@
 //! and a block taken, each only where it must be; then it is appended.
 
 use super::{Core, DESCRIPTIONS_WORDS, Here};
-use crate::open_block::OpenBlock;
-use crate::pool::NO_BLOCK;
-use crate::ring::Ring;
-use crate::scratch::Scratch;
-use crate::sites;
-use crate::spans::Opening;
-use crate::sync::{Number, Ordering};
-use crate::thread;
+use crate::linux::open_block::OpenBlock;
+use crate::linux::pool::NO_BLOCK;
+use crate::linux::ring::Ring;
+use crate::linux::scratch::Scratch;
+use crate::linux::sites;
+use crate::linux::spans::Opening;
+use crate::linux::sync::{Number, Ordering};
+use crate::linux::thread;
 use tracing_core::Metadata;
 use ttlog_format::header::{newest, totals};
 use ttlog_format::record::{self, Kind};

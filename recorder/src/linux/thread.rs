@@ -14,9 +14,9 @@ use std::ffi::c_void;
 use std::sync::OnceLock;
 use std::sync::atomic::compiler_fence;
 
-use crate::core::{Core, Here};
-use crate::ring::Ring;
-use crate::sync::Ordering;
+use crate::linux::core::{Core, Here};
+use crate::linux::ring::Ring;
+use crate::linux::sync::Ordering;
 use ttlog_format::block::THREAD_NAME_BYTES;
 
 /// How many recorders a thread can have a ring of at a time.
@@ -38,7 +38,7 @@ impl Handle {
 
     /// Gives the ring up, if there is one.
     fn end(&self) {
-        let core = crate::registry::core(self.core.get());
+        let core = crate::linux::registry::core(self.core.get());
         // First, since a signal handler must not write to a block that may be another's.
         self.core.set(0);
         compiler_fence(Ordering::SeqCst);

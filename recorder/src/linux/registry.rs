@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Once, RwLock};
 
-use crate::core::Core;
+use crate::linux::core::Core;
 use ttlog_format::cause::Kind;
 
 static CORES: RwLock<Vec<Arc<Core>>> = RwLock::new(Vec::new());

@@ -3,8 +3,8 @@
 //! The lowest free one is owned first, so that threads which come and go use the
 //! same few, and the memory of the others is never touched.
 
-use crate::ring::Ring;
-use crate::sync::{AtomicU64, Ordering, zeros};
+use crate::linux::ring::Ring;
+use crate::linux::sync::{AtomicU64, Ordering, zeros};
 
 /// The rings of all threads.
 pub(crate) struct Rings {

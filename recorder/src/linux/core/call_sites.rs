@@ -4,11 +4,11 @@
 //! whoever comes meanwhile describes the call site in its own block.
 
 use super::{Core, Here};
-use crate::open_block::OpenBlock;
-use crate::pool::Taken;
-use crate::ring::Ring;
-use crate::sites;
-use crate::sync::Ordering;
+use crate::linux::open_block::OpenBlock;
+use crate::linux::pool::Taken;
+use crate::linux::ring::Ring;
+use crate::linux::sites;
+use crate::linux::sync::Ordering;
 use tracing_core::Metadata;
 use ttlog_format::RECORD_MAX_WORDS;
 use ttlog_format::block;

@@ -28,11 +28,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::memory::Memory;
-use crate::open_block::OpenBlock;
-use crate::pool::Pool;
-use crate::spans::{Opening, Spans};
-use crate::sync::{Number, Ordering, fence};
+use crate::linux::memory::Memory;
+use crate::linux::open_block::OpenBlock;
+use crate::linux::pool::Pool;
+use crate::linux::spans::{Opening, Spans};
+use crate::linux::sync::{Number, Ordering, fence};
 use loom::cell::UnsafeCell;
 use ttlog_format::block::{self, HEADER_WORDS, Header, Retired, State, word};
 use ttlog_format::clock::Sample;

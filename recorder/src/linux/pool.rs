@@ -11,7 +11,7 @@
 //! sequence number under which it was taken, a full or last one's the turn at which
 //! it became so, which grows with every block given up.
 
-use crate::sync::{AtomicU64, Number, Ordering, zeros};
+use crate::linux::sync::{AtomicU64, Number, Ordering, zeros};
 
 const FREE: u64 = 0;
 const HELD: u64 = 1;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::core::Core;
-use crate::{Layer, Subscriber};
+use crate::linux::core::Core;
+use crate::{Layer, Stats, Subscriber};
 use tracing_core::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{Filtered, Targets};
@@ -94,17 +94,4 @@ impl std::fmt::Debug for Recorder {
             .field("recording", &self.path())
             .finish_non_exhaustive()
     }
-}
-
-/// What was recorded so far, and what was not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Events recorded, those included that newer ones have replaced.
-    pub events: u64,
-    /// Events dropped: no block was to be had, or a signal handler logged while
-    /// its own thread was recording.
-    pub dropped: u64,
-    /// Spans that are open now and have a slot.
-    pub open_spans: usize,
 }

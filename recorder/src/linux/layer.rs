@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use crate::core::{Core, Here};
-use crate::sync::{AtomicU64, Ordering, zeros};
+use crate::linux::core::{Core, Here};
+use crate::linux::sync::{AtomicU64, Ordering, zeros};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Event, Interest, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
@@ -58,14 +58,15 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if let Some(core) = &self.core {
-            crate::encode::event(core, event, |id| self.find(id, &context));
+            crate::linux::encode::event(core, event, |id| self.find(id, &context));
         }
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(core) = &self.core {
-            let parent = crate::encode::parent(core, attributes, |id| self.find(id, &context));
-            let span = crate::encode::open(core, attributes, parent);
+            let parent =
+                crate::linux::encode::parent(core, attributes, |id| self.find(id, &context));
+            let span = crate::linux::encode::open(core, attributes, parent);
             if !self.index.insert(id, span) {
                 self.put_beside(id, span, &context);
             }
@@ -74,7 +75,7 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         if let (Some(core), Some(span)) = (&self.core, self.find(id, &context)) {
-            crate::encode::values(core, span, values);
+            crate::linux::encode::values(core, span, values);
         }
     }
 

@@ -22,9 +22,9 @@ use ttlog_format::clock::{Sample, Source};
 use ttlog_format::header::{Header, Layout, TOTALS_OFFSET, totals};
 
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::limits;
-use crate::place::Place;
+use crate::linux::identity::Identity;
+use crate::linux::limits;
+use crate::linux::place::Place;
 use crate::settings::Settings;
 
 /// Fewer blocks than 1 MiB of them is no recording.

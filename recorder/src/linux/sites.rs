@@ -10,8 +10,8 @@
 
 use std::sync::{Mutex, OnceLock};
 
-use crate::open_block::OpenBlock;
-use crate::sync::{AtomicU64, Ordering, zeros};
+use crate::linux::open_block::OpenBlock;
+use crate::linux::sync::{AtomicU64, Ordering, zeros};
 use tracing_core::{Level, Metadata};
 use ttlog_format::site::{self, Parts};
 use ttlog_format::{RECORD_MAX_WORDS, site::LOG, site::SPAN};

@@ -6,8 +6,8 @@
 //! under a bit that is only ever tried: who does not get it leaves the values to
 //! the record in its ring.
 
-use crate::memory::Memory;
-use crate::sync::{AtomicU64, Number, Ordering, fence, zeros};
+use crate::linux::memory::Memory;
+use crate::linux::sync::{AtomicU64, Number, Ordering, fence, zeros};
 use ttlog_format::check::Key;
 use ttlog_format::header::Layout;
 use ttlog_format::record;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::core::{Core, Here};
+use crate::linux::core::{Core, Here};
 use tracing_core::span::{Attributes, Current, Id, Record};
 use tracing_core::{Event, Interest, LevelFilter, Metadata};
 use tracing_subscriber::filter::Targets;
@@ -73,13 +73,13 @@ impl tracing_core::Subscriber for Subscriber {
         let Some(core) = &self.core else {
             return Id::from_u64(u64::MAX);
         };
-        let parent = crate::encode::parent(core, attributes, span);
-        Id::from_u64(crate::encode::open(core, attributes, parent).to_u64())
+        let parent = crate::linux::encode::parent(core, attributes, span);
+        Id::from_u64(crate::linux::encode::open(core, attributes, parent).to_u64())
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {
         if let (Some(core), Some(span)) = (&self.core, span(id)) {
-            crate::encode::values(core, span, values);
+            crate::linux::encode::values(core, span, values);
         }
     }
 
@@ -91,7 +91,7 @@ impl tracing_core::Subscriber for Subscriber {
 
     fn event(&self, event: &Event<'_>) {
         if let Some(core) = &self.core {
-            crate::encode::event(core, event, span);
+            crate::linux::encode::event(core, event, span);
         }
     }
 

@@ -4,7 +4,7 @@
 //! to plain memory is ever formed over words that another thread, a reader or a
 //! wild pointer may write. An access out of bounds is none.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::linux::sync::{AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{Advice, madvise};
 use std::io;

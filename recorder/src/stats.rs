@@ -1,0 +1,14 @@
+//! A recorder's numbers about itself.
+
+/// What was recorded so far, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Events recorded, those included that newer ones have replaced.
+    pub events: u64,
+    /// Events dropped: no block was to be had, or a signal handler logged while
+    /// its own thread was recording.
+    pub dropped: u64,
+    /// Spans that are open now and have a slot.
+    pub open_spans: usize,
+}
