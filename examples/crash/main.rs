@@ -65,7 +65,7 @@ fn crash() -> Result<()> {
     println!("It left {size_mib} MiB:\n  {}", recording.display());
 
     read("info", &[], &recording)?;
-    read("view", &["-n", "15"], &recording)?;
+    read("view", &["-n", "15", "-p", "debug"], &recording)?;
     print_next_steps(&directory);
     check_verdict(&recording)
 }

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Every command takes one or more recordings: files (whatever their names, the
-//! content decides), directories (their newest recording) or pids. They are shown
-//! one after the other, and one that cannot be read does not keep the others back.
+//! content decides), directories (their newest recording), pids, or `-` for stdin.
+//! They are shown one after the other, and one that cannot be read does not keep
+//! the others back.
 //!
 //! stdout is data, stderr is words. The exit status is 0 for whole recordings, 1
 //! where one could not be read, 2 for wrong usage, and 3 where one was recovered

@@ -10,6 +10,7 @@ pub(crate) fn words(ledger: &Ledger) -> Option<String> {
     let counts = [
         (ledger.damaged_blocks, "damaged block", "damaged blocks"),
         (ledger.damaged_spans, "damaged span", "damaged spans"),
+        (ledger.damaged_totals, "damaged total", "damaged totals"),
         (ledger.counts.torn, "torn event", "torn events"),
         (ledger.missing_bytes, "missing byte", "missing bytes"),
     ];

@@ -2,19 +2,27 @@
 //!
 //! ```text
 //! $ ttlog-reader info 4711
-//! ┌────────────┬──────────────────────────────────────────────────┐
-//! │ recording  ┆ /dev/shm/ttlog-1000/ttlog-4711-1764000000123.ring │
-//! │ name       ┆ payments                                         │
-//! │ process    ┆ 4711 on node-7                                   │
+//! recording    /dev/shm/ttlog-1000/ttlog-4711-1764000000123.ring
+//! name         payments
+//! process      4711 of user 1000 on node-7
 //! …
-//! │ verdict    ┆ killed                                           │
-//! │            ┆ no cause was written                             │
-//! │            ┆ process 4711 is gone                             │
-//! │            ┆ boot id unchanged                                │
-//! └────────────┴──────────────────────────────────────────────────┘
-//! ┌───────┬──────────┬─────────┬──────────┬─────────────┬─────────┬──────┬…
-//! │ id    ┆ thread   ┆ written ┆ readable ┆ overwritten ┆ dropped ┆ torn ┆…
+//! verdict      killed
+//!              no cause was written
+//!              process 4711 is gone
+//!              boot id unchanged
+//!
+//! id     thread  written  readable  overwritten  dropped  torn   covers   silent
+//! ──────────────────────────────────────────────────────────────────────────────
+//! 4711   main         19         5           14        0     0  0.000 s  1.998 s
+//! 4713   worker    30944     25339         5605        0     0  1.659 s  0.000 s
+//!        all       30963     25344         5619        0     0
+//!
+//! events are counted           exactly
+//! …
 //! ```
+//!
+//! `covers` is the time from a thread's first readable entry to its last, `silent`
+//! that from its last to the end of the recording.
 //!
 //! Counts are of events, and `written` is the sum of the four others. Where a
 //! lost block makes a total a lower bound, it is marked by `at least`.
@@ -25,7 +33,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use serde::Serialize;
 use ttlog_format::salvage::{Counts, Ledger, Thread};
 
@@ -42,7 +50,7 @@ Examples:
   ttlog-reader info 4711                                  what became of process 4711
   ttlog-reader info -o json FILE | jq -r .verdict.kind    for programs")]
 pub(crate) struct Arguments {
-    /// Files, directories (their newest recording) or pids
+    /// Files, directories (their newest recording), pids, or - for stdin
     #[arg(value_name = "RECORDING", required = true)]
     pub(crate) inputs: Vec<OsString>,
 
@@ -65,8 +73,8 @@ pub(crate) fn write(opened: &Opened, asked: &Arguments, mut out: impl Write) -> 
     match asked.output {
         Output::Json => json::write_line(out, &Info::new(opened)),
         Output::Text => {
-            writeln!(out, "{}", identity(opened))?;
-            writeln!(out, "{}", threads(opened))?;
+            writeln!(out, "{}\n", identity(opened))?;
+            writeln!(out, "{}\n", threads(opened))?;
             writeln!(out, "{}", account(&opened.recording.ledger))
         }
     }
@@ -97,6 +105,7 @@ struct OfLedger {
     counts: OfCounts,
     damaged_blocks: u64,
     damaged_spans: u64,
+    damaged_totals: u64,
     truncated: u64,
     spans_without_slot: u64,
     sites_without_room: u64,
@@ -149,6 +158,7 @@ impl OfLedger {
             counts: OfCounts::new(&ledger.counts),
             damaged_blocks: ledger.damaged_blocks,
             damaged_spans: ledger.damaged_spans,
+            damaged_totals: ledger.damaged_totals,
             truncated: ledger.truncated,
             spans_without_slot: ledger.spans_without_slot,
             sites_without_room: ledger.sites_without_room,
@@ -178,13 +188,29 @@ impl OfCounts {
     }
 }
 
+/// A table without lines but one below its header; on a terminal no wider than that.
 fn table() -> Table {
+    let below_header = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table
+        .load_style(TableStyle::new().header_separator(below_header))
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 
-fn identity(opened: &Opened) -> Table {
+/// The table's lines. All columns but the first stand apart from the one before, and
+/// those from `numbers` on are right-aligned.
+fn lines(mut table: Table, apart: u16, numbers: usize) -> String {
+    for (i, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((if i > 0 { apart } else { 0 }, 0));
+        if i >= numbers {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
+
+fn identity(opened: &Opened) -> String {
     let header = &opened.recording.header;
     let mut table = table();
     let mut row = |name: &str, words: &str| {
@@ -209,7 +235,7 @@ fn identity(opened: &Opened) -> Table {
     for words in &opened.verdict.evidence {
         row("", words);
     }
-    table
+    lines(table, 2, 2)
 }
 
 fn capacity(opened: &Opened) -> String {
@@ -229,7 +255,7 @@ fn seconds(ns: u64) -> String {
     format!("{}.{:03} s", ns / 1_000_000_000, ns / 1_000_000 % 1000)
 }
 
-fn threads(opened: &Opened) -> Table {
+fn threads(opened: &Opened) -> String {
     let recording = &opened.recording;
     let mut table = table();
     table.set_header([
@@ -241,7 +267,7 @@ fn threads(opened: &Opened) -> Table {
         "dropped",
         "torn",
         "covers",
-        "until the end",
+        "silent",
     ]);
     for thread in &recording.threads {
         let [covers, before_end] = covered(thread, recording.end_ns);
@@ -258,10 +284,7 @@ fn threads(opened: &Opened) -> Table {
     let totals = of_counts(&recording.ledger.counts);
     let all = [String::new(), "all".into()].into_iter().chain(totals);
     table.add_row(all.chain([String::new(), String::new()]));
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    lines(table, 1, 2)
 }
 
 fn of_counts(counts: &Counts) -> [String; 5] {
@@ -275,7 +298,8 @@ fn of_counts(counts: &Counts) -> [String; 5] {
     [written, readable, overwritten, dropped, torn].map(|count| count.to_string())
 }
 
-/// How much time a thread's readable entries cover, and how long before the end.
+/// How much time a thread's readable entries cover, and how long before the end the
+/// last of them was.
 fn covered(thread: &Thread, end_ns: u64) -> [String; 2] {
     match thread.covered_ns {
         Some((first, last)) => [
@@ -286,7 +310,7 @@ fn covered(thread: &Thread, end_ns: u64) -> [String; 2] {
     }
 }
 
-fn account(ledger: &Ledger) -> Table {
+fn account(ledger: &Ledger) -> String {
     let mut table = table();
     let rows = [
         (
@@ -300,6 +324,7 @@ fn account(ledger: &Ledger) -> Table {
         ),
         ("damaged blocks", ledger.damaged_blocks.to_string()),
         ("damaged spans", ledger.damaged_spans.to_string()),
+        ("damaged totals", ledger.damaged_totals.to_string()),
         ("missing bytes", ledger.missing_bytes.to_string()),
         ("events with a value cut", ledger.truncated.to_string()),
         (
@@ -318,7 +343,7 @@ fn account(ledger: &Ledger) -> Table {
     for (name, words) in rows {
         table.add_row([name.to_owned(), words]);
     }
-    table
+    lines(table, 2, 2)
 }
 
 #[cfg(test)]

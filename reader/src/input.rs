@@ -1,4 +1,4 @@
-//! From what was typed to a recording: a file, a directory or a pid.
+//! From what was typed to a recording: a file, a directory, a pid, or `-` for stdin.
 //!
 //! A file's name is of no consequence, its content decides. It is opened for
 //! reading and without waiting, and must be a regular file: a planted FIFO cannot
@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, FileType};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use ttlog_format::header::{HEADER_BYTES, Header};
@@ -28,8 +28,8 @@ pub struct Opened {
 }
 
 /// Finds and reads the recording that `argument` means: a file, a directory (its
-/// newest recording), or the pid of a process (its newest recording in the
-/// default places).
+/// newest recording), the pid of a process (its newest recording in the default
+/// places), or `-`, stdin.
 ///
 /// # Errors
 /// There is none, it cannot be read, or it is not a recording.
@@ -37,12 +37,19 @@ pub struct Opened {
 /// # Panics
 /// Never.
 pub fn open(argument: &Path) -> Result<Opened, Error> {
+    if argument.as_os_str() == "-" {
+        return salvaged(argument.to_owned(), &from_stdin()?);
+    }
     let path = find(argument.as_os_str())?;
     let file = Bytes(open_regular(&path)?);
+    salvaged(path, &file)
+}
+
+fn salvaged(path: PathBuf, source: &impl Source) -> Result<Opened, Error> {
     let system = System::here();
     // Who is seen dead before his recording is read has written all of it.
-    let early = file.header().map(|header| system.life_of(&header));
-    let recording = salvage::salvage(&file).map_err(|cause| Error::salvage(&path, cause))?;
+    let early = header(source).map(|header| system.life_of(&header));
+    let recording = salvage::salvage(source).map_err(|cause| Error::salvage(&path, cause))?;
     let life = early.unwrap_or_else(|| system.life_of(&recording.header));
     let verdict = judged(&recording, &life, &system);
     Ok(Opened {
@@ -50,6 +57,24 @@ pub fn open(argument: &Path) -> Result<Opened, Error> {
         recording,
         verdict,
     })
+}
+
+/// All of stdin: a pipe cannot be read at a place.
+fn from_stdin() -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().read_to_end(&mut bytes);
+    read.map_err(|cause| Error::read(Path::new("-"), cause))?;
+    if bytes.is_empty() {
+        return Err(Error::empty(Path::new("-")));
+    }
+    Ok(bytes)
+}
+
+/// The header at the beginning, if it is whole.
+fn header(source: &impl Source) -> Option<Header> {
+    let mut page = vec![0; HEADER_BYTES];
+    let len = source.read_at(&mut page, 0).ok()?;
+    Header::decode(&page[..len]).ok()
 }
 
 fn judged(recording: &Recording, life: &Life, system: &System) -> Verdict {
@@ -210,15 +235,6 @@ fn kind(found: FileType) -> &'static str {
 
 /// The bytes of a file, which its process may still be writing.
 struct Bytes(File);
-
-impl Bytes {
-    /// The header at the beginning, if it is whole.
-    fn header(&self) -> Option<Header> {
-        let mut page = vec![0; HEADER_BYTES];
-        let len = self.read_at(&mut page, 0).ok()?;
-        Header::decode(&page[..len]).ok()
-    }
-}
 
 impl Source for Bytes {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -41,7 +41,7 @@ Examples:
   ttlog-reader view -n 20 -p warn DIR     the last 20 warnings and errors of the newest recording
   ttlog-reader view -o json FILE | jq .   for programs")]
 pub(crate) struct Arguments {
-    /// Files, directories (their newest recording) or pids
+    /// Files, directories (their newest recording), pids, or - for stdin
     #[arg(value_name = "RECORDING", required = true)]
     pub(crate) inputs: Vec<OsString>,
 

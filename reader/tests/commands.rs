@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 use ttlog_format::clock::{Sample, Source};
-use ttlog_format::header::{Header, Layout};
+use ttlog_format::header::{Header, Layout, TOTALS_OFFSET, totals};
 
 const READER: &str = env!("CARGO_BIN_EXE_ttlog-reader");
 const VIEW: &str = env!("CARGO_BIN_EXE_ttlog-view");
@@ -93,6 +93,8 @@ fn image() -> Vec<u8> {
     bytes[..page.len()].copy_from_slice(&page[..]);
     let copy = header.layout.copy_offset() as usize;
     bytes[copy..].copy_from_slice(&page[..]);
+    let totals = totals::none(header.recording);
+    bytes[TOTALS_OFFSET as usize..][..totals.len()].copy_from_slice(&totals);
     bytes
 }
 
@@ -230,6 +232,26 @@ fn a_directory_means_its_newest_recording() {
         .env("TTLOG_DIR", place.0.path())
         .output();
     assert_eq!(by_pid.unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn a_recording_can_come_from_stdin() {
+    let place = Place::new();
+    let from = |path: &Path| {
+        let mut command = Command::new(READER);
+        command.args(["info", "-o", "json", "-"]);
+        let stdin = Stdio::from(fs::File::open(path).unwrap());
+        command.stdin(stdin).output().unwrap()
+    };
+    let output = from(&place.holds("recording", &image()));
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(r#""path":"-""#), "{text}");
+    fails(&from(&place.holds("nothing", b"")), &["- is empty"]);
+    fails(
+        &from(&place.holds("other", b"#!/bin/sh")),
+        &["- begins with"],
+    );
 }
 
 #[test]

@@ -142,6 +142,8 @@ pub struct Ledger {
     pub damaged_blocks: u64,
     /// Span slots that fail their checks.
     pub damaged_spans: u64,
+    /// Totals beside the blocks that fail theirs.
+    pub damaged_totals: u64,
     /// Readable events of which a value was cut.
     pub truncated: u64,
     /// Spans that found no slot.

@@ -20,6 +20,7 @@ pub(super) fn of_recording(pool: &Pool, totals: [Option<u64>; totals::WORDS]) ->
         damaged_blocks: pool.damaged_blocks(),
         spans_without_slot: known(totals::SPANS_WITHOUT_SLOT),
         sites_without_room: known(totals::SITES_WITHOUT_ROOM),
+        damaged_totals: totals.iter().filter(|total| total.is_none()).count() as u64,
         exact: totals.iter().all(Option::is_some) && pool.damaged_blocks() == 0,
         ..Ledger::default()
     };

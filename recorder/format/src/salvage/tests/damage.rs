@@ -155,6 +155,7 @@ fn a_damaged_total_is_not_believed() {
     let ledger = image.salvage().ledger;
     assert!(!ledger.exact && balanced(ledger.counts), "{ledger:?}");
     assert_eq!(ledger.counts.dropped, counts.dropped - 4);
+    assert_eq!(ledger.damaged_totals, 1);
 }
 
 #[test]
