@@ -24,29 +24,34 @@ impl Here<'_> {
 }
 
 impl Core {
-    /// Makes a call site known.
+    /// Makes the call site of a record of so many words known.
     #[inline]
-    pub(super) fn know(&self, ring: &Ring, metadata: &'static Metadata<'static>) -> Option<u16> {
+    pub(super) fn know(
+        &self,
+        ring: &Ring,
+        metadata: &'static Metadata<'static>,
+        record_words: usize,
+    ) -> Option<u16> {
         let known = self.sites.find(metadata);
         if known.is_some() {
             known
         } else {
-            self.describe_site(Some(ring), metadata)
+            self.describe_site(Some((ring, record_words)), metadata)
         }
     }
 
     #[cold]
     fn describe_site(
         &self,
-        ring: Option<&Ring>,
+        record: Option<(&Ring, usize)>,
         metadata: &'static Metadata<'static>,
     ) -> Option<u16> {
         let mut words = [0; RECORD_MAX_WORDS];
         let len = sites::encode(metadata, self.clock.ticks(), &mut words);
         let words = &words[..len];
         let Ok(mut writer) = self.sites.writer.try_lock() else {
-            if let Some(ring) = ring {
-                self.describe_site_inline(ring, words);
+            if let Some((ring, record_words)) = record {
+                self.describe_site_inline(ring, words, record_words);
             }
             return None;
         };
@@ -65,10 +70,12 @@ impl Core {
         self.sites.insert(metadata)
     }
 
-    /// Describes a call site in the thread's own block, where others cannot wait for it.
-    fn describe_site_inline(&self, ring: &Ring, words: &[u64]) {
+    /// Describes a call site in the thread's own block, where others cannot wait for
+    /// it, and the record that is to follow in the same, unless both are very long.
+    fn describe_site_inline(&self, ring: &Ring, words: &[u64], record_words: usize) {
         let mut open = ring.open_block();
-        if open.room() < words.len() && self.switch(ring) {
+        let both = words.len() + super::DESCRIPTIONS_WORDS + record_words;
+        if open.room() < both && self.switch(ring) {
             open = ring.open_block();
         }
         if open.room() >= words.len() {

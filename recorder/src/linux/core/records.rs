@@ -32,7 +32,7 @@ impl Here<'_> {
                 ring.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            self.know(ring, metadata);
+            self.know(ring, metadata, words.len());
             self.append(ring, words, None, span, true);
             ring.leave();
         });
@@ -53,7 +53,7 @@ impl Here<'_> {
         let opened = thread::with(self, |ring| {
             let ours = ring.enter();
             let site = if ours {
-                self.know(ring, metadata)
+                self.know(ring, metadata, words.len())
             } else {
                 self.sites.find(metadata)
             };
