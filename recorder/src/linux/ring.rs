@@ -85,6 +85,12 @@ impl Ring {
         self.busy.store(0, Ordering::Relaxed);
     }
 
+    /// Whether events were dropped that the block's header does not tell of.
+    #[inline]
+    pub(crate) fn has_untold(&self) -> bool {
+        self.dropped.load(Ordering::Relaxed) != self.told.get()
+    }
+
     /// The block that the ring writes to.
     #[inline]
     pub(crate) fn open_block(&self) -> OpenBlock {

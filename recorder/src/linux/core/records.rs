@@ -34,7 +34,7 @@ impl Here<'_> {
             }
             self.know(ring, metadata, words.len());
             self.append(ring, words, None, span, true);
-            ring.leave();
+            self.leave(ring);
         });
         if recorded.is_none() {
             self.count_dropped();
@@ -63,7 +63,7 @@ impl Here<'_> {
                 words[4] = parent.map_or(0, SpanId::to_u64);
                 self.append(ring, words, Some(ticks), parent, false);
                 ring.set_described(id);
-                ring.leave();
+                self.leave(ring);
             }
             id
         });
@@ -124,7 +124,7 @@ impl Here<'_> {
         thread::with(self, |ring| {
             if ring.enter() {
                 self.append(ring, words, Some(ticks), Some(span), false);
-                ring.leave();
+                self.leave(ring);
             }
         });
     }
@@ -144,7 +144,7 @@ impl Here<'_> {
             if ring.enter() {
                 self.append(ring, &mut words, Some(ticks), Some(span), false);
                 ring.push(span);
-                ring.leave();
+                self.leave(ring);
             }
         });
     }
@@ -157,7 +157,7 @@ impl Here<'_> {
             if ring.enter() {
                 self.append(ring, &mut words, None, Some(span), false);
                 ring.pop(span);
-                ring.leave();
+                self.leave(ring);
             }
         });
     }
@@ -221,15 +221,18 @@ impl Core {
                 self.let_go(ring);
             }
         }
-        self.tell_dropped(ring, &open);
     }
 
+    /// Ends a record, and tells how many events were dropped because it was open.
     #[inline]
-    fn tell_dropped(&self, ring: &Ring, open: &OpenBlock) {
-        let dropped = ring.dropped.load(Ordering::Relaxed);
-        if dropped != ring.told.get() {
+    fn leave(&self, ring: &Ring) {
+        ring.leave();
+        while ring.has_untold() && ring.enter() {
+            let dropped = ring.dropped.load(Ordering::Relaxed);
             ring.told.set(dropped);
-            open.store_dropped(&self.memory, u32::try_from(dropped).unwrap_or(u32::MAX));
+            let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
+            ring.open_block().store_dropped(&self.memory, dropped);
+            ring.leave();
         }
     }
 
