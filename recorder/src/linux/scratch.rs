@@ -47,6 +47,7 @@ impl Scratch {
 
     /// The record's words, its header set for a record of this kind.
     #[inline]
+    #[expect(clippy::disallowed_methods, reason = "its own words, on this stack")]
     pub(crate) fn finish(&mut self, kind: record::Kind) -> &mut [u64] {
         let len = self.len;
         let first = self.words.as_mut_ptr().cast::<u64>();
