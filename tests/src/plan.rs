@@ -76,6 +76,10 @@ const WHATS: [What; 18] = [
     What::TryInit,
 ];
 
+/// How many threads of [`What::Churn`] live at a time; acknowledgement 0 counts the
+/// events of all of them that have returned.
+pub const CHURN_AT_ONCE: u64 = 16;
+
 /// A victim's plan.
 #[derive(Clone, Debug)]
 pub struct Plan {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGKILL;
-use ttlog_tests::plan::ADAPTERS;
+use ttlog_tests::plan::{ADAPTERS, CHURN_AT_ONCE};
 use ttlog_tests::{Plan, Victim, Violation, What, build, check};
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
@@ -79,4 +79,37 @@ fn the_loop_finds_a_recorder_that_commits_too_early() {
             );
         }
     }
+}
+
+/// What threads that are gone have said is counted too, at whatever instant one
+/// of them ends, or the last block of one is taken for another.
+#[test]
+fn killed_while_threads_come_and_go_the_account_is_exact() {
+    const CHURN_KILLS: u64 = 100;
+    let mut with_threads_gone = 0;
+    for kill in 0..CHURN_KILLS {
+        let life = Duration::from_micros(RandomState::new().hash_one(kill) % 60_000);
+        let plan = Plan::new(What::Churn).adapter(ADAPTERS[(kill % 2) as usize]);
+        let plan = plan
+            .threads(1 << 40)
+            .events(1 + kill % 5 * 50)
+            .capacity_mib(1);
+        let mut victim = Victim::start(VICTIM, &plan);
+        victim.until("began");
+        victim.after(life).dies_by(SIGKILL);
+
+        let opened = victim.recording();
+        let told = check::whole(&opened.recording).and_then(|()| check::verdict(&opened, "killed"));
+        told.unwrap_or_else(|violation| panic!("kill {kill}: {violation}"));
+        let (acked, counts) = (victim.acks()[0], opened.recording.ledger.counts);
+        let possible = acked..=acked + CHURN_AT_ONCE;
+        assert!(
+            possible.contains(&counts.written),
+            "kill {kill}: {acked} events had returned: {counts:?}"
+        );
+        let threads = opened.recording.threads.iter();
+        let known: u64 = threads.map(|thread| thread.counts.written).sum();
+        with_threads_gone += u64::from(known < counts.written);
+    }
+    assert!(with_threads_gone > CHURN_KILLS / 4, "{with_threads_gone}");
 }

@@ -12,6 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use ttlog::{Builder, Recorder};
 use ttlog_tests::acks::Acks;
+use ttlog_tests::plan::CHURN_AT_ONCE;
 use ttlog_tests::{Adapter, Plan, What, story, values};
 
 /// Stack of a thread of which there are thousands.
@@ -75,7 +76,7 @@ fn act(plan: &Plan, recorder: &Recorder, acks: &Path) {
         What::Step => step(acks),
         What::LastWords => last_words(plan),
         What::Crowd => crowd(plan),
-        What::Churn => churn(plan),
+        What::Churn => churn(plan, acks),
         What::Values => values::say(),
         What::Log => values::say_by_log(),
         What::Exit => {
@@ -196,16 +197,22 @@ fn crowd(plan: &Plan) {
     wait();
 }
 
-fn churn(plan: &Plan) {
-    const AT_ONCE: u64 = 16;
+fn churn(plan: &Plan, acks: &Path) {
     const WARM: u64 = 2000;
+    let acks = Arc::new(Acks::create(acks).expect("acknowledgements"));
     let words = plan.events;
-    for first in (1..=plan.threads).step_by(AT_ONCE as usize) {
-        let last = (first + AT_ONCE - 1).min(plan.threads);
+    println!("began");
+    for first in (1..=plan.threads).step_by(CHURN_AT_ONCE as usize) {
+        let last = (first + CHURN_AT_ONCE - 1).min(plan.threads);
         let start = |number| {
-            worker(number)
-                .stack_size(SMALL_STACK)
-                .spawn(move || say(number, words))
+            let acks = Arc::clone(&acks);
+            let life = move || {
+                for word in 0..words {
+                    info!(number, word, "here");
+                    acks.counter(0).fetch_add(1, Ordering::Release);
+                }
+            };
+            worker(number).stack_size(SMALL_STACK).spawn(life)
         };
         let alive: Vec<_> = (first..=last)
             .map(|number| start(number).expect("a thread"))
