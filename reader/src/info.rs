@@ -188,7 +188,7 @@ impl OfCounts {
     }
 }
 
-/// A table without lines but one below its header; on a terminal no wider than that.
+/// A table without lines but one below its header, no wider than the terminal.
 fn table() -> Table {
     let below_header = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();

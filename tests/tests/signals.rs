@@ -10,8 +10,14 @@ const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 /// account; gives how many were dropped.
 fn interrupted(program: &Path) -> Result<u64, Violation> {
     let mut victim = Victim::start(program, &Plan::new(What::Signals).capacity_mib(4));
-    let said: u64 = victim.until("said").parse().expect("a number");
-    assert!(victim.ends().success());
+    let line = victim.says();
+    let status = victim.ends();
+    let said = line
+        .strip_prefix("said ")
+        .and_then(|said| said.parse::<u64>().ok());
+    let (Some(said), true) = (said, status.success()) else {
+        return Err(Violation::new(format!("it said {line:?}, {status}")));
+    };
     let opened = victim.recording();
     check::verdict(&opened, "ended")?;
     let ledger = opened.recording.ledger;

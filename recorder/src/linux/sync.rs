@@ -27,8 +27,6 @@ impl Number {
     }
 }
 
-#[cfg(loom)]
-pub(crate) use std::default::Default as Zero;
 /// As many of them.
 #[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 pub(crate) struct Numbers<const N: usize>([Number; N]);
@@ -51,7 +49,10 @@ impl<const N: usize> std::ops::Deref for Numbers<N> {
 
 /// What is valid when all of it is zero.
 #[cfg(not(loom))]
-pub(crate) use zerocopy::FromZeros as Zero;
+use zerocopy::FromZeros as Zero;
+
+#[cfg(loom)]
+use std::default::Default as Zero;
 
 /// `len` values that are zero, in memory that is not touched before it is used;
 /// `None` where there is not so much memory.

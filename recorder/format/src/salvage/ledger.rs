@@ -48,7 +48,7 @@ impl Ledger {
         let (counts, exact) = of_thread(chain, &replay.readable, pool);
         let newest = chain.last();
         if newest.is_some_and(|newest| pool.is_retired(newest)) {
-            self.count_again(counts);
+            self.take_from_retired(counts);
         } else {
             self.counts = self.counts.plus(counts);
         }
@@ -66,7 +66,7 @@ impl Ledger {
 
     /// Takes what can be read of a thread that is gone out of the retired totals,
     /// where all of its events are.
-    fn count_again(&mut self, counts: Counts) {
+    fn take_from_retired(&mut self, counts: Counts) {
         let found = counts.readable.saturating_add(counts.torn);
         let rest = self.counts.overwritten.checked_sub(found);
         self.exact &= rest.is_some();

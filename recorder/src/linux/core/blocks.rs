@@ -27,7 +27,7 @@ impl Core {
     }
 
     /// Makes a block that was taken the ring's.
-    pub(super) fn go_on_in(&self, ring: &Ring, taken: Taken, clocks: Sample) {
+    fn go_on_in(&self, ring: &Ring, taken: Taken, clocks: Sample) {
         let (retired, pair) = self.retire(taken);
         let previous = ring.block.get();
         let is_first = previous == NO_BLOCK;
@@ -75,7 +75,7 @@ impl Core {
         }
     }
 
-    pub(super) fn take(&self, now: u64) -> Option<Taken> {
+    fn take(&self, now: u64) -> Option<Taken> {
         let kept_since = now.saturating_sub(self.window_ticks);
         loop {
             let taken = self.pool.take(kept_since);
