@@ -50,8 +50,8 @@ pub(crate) fn header() -> Header {
         samples: [Sample::default(); 2],
         window_ns: 5_000_000_000,
         asked_bytes: 10 << 20,
-        limited_by: String::new(),
         filter: "debug".into(),
+        ..Header::default()
     }
 }
 
@@ -122,7 +122,8 @@ fn spans() -> HashMap<SpanId, Span> {
         index: 0,
         value: string("users"),
     };
-    let span = |site, parent, fields| Span {
+    let span = |id, site, parent, fields| Span {
+        id: Some(id),
         site,
         parent,
         opened_ns: at(0),
@@ -135,10 +136,11 @@ fn spans() -> HashMap<SpanId, Span> {
         value: Value::U64(7),
     };
     HashMap::from([
-        (request(), span(1, None, vec![(at(0), id)])),
+        (request(), span(request(), 1, None, vec![(at(0), id)])),
         (
             query(),
             span(
+                query(),
                 2,
                 Some(request()),
                 vec![(at(0), table), (at(2), rows(2)), (at(2), rows(3))],
@@ -212,10 +214,12 @@ pub(crate) fn recording() -> Recording {
         counts,
         covered_ns: Some((at(0), at(5))),
         stack: vec![request(), query()],
+        ended: false,
     };
     Recording {
         header: header(),
         causes: Vec::new(),
+        incidents: Vec::new(),
         sites: sites(),
         threads: vec![thread],
         ledger: Ledger {

@@ -4,17 +4,16 @@
 //! is escaped by JSON's own means, so that a program reads what was recorded and
 //! a terminal shows nothing else.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::Formatter;
 use ttlog_format::salvage::{Thread, What};
-use ttlog_format::value::{Text, Value};
+use ttlog_format::value::Value;
 
 use crate::escape::is_hazard;
-use crate::shown::{Named, Shown, ShownSpan, whole_characters};
+use crate::shown::{Named, Shown, ShownSpan};
 use crate::text::utc;
 
 /// Writes `value` as one line.
@@ -166,14 +165,10 @@ impl Serialize for Json<'_> {
             Value::Bool(value) => serializer.serialize_bool(*value),
             Value::Bytes(text) => serializer.collect_seq(&text.bytes),
             Value::Str(text) | Value::Debug(text) | Value::Error(text) => {
-                serializer.serialize_str(&lossy(text))
+                serializer.serialize_str(&text.lossy())
             }
         }
     }
-}
-
-fn lossy(text: &Text) -> Cow<'_, str> {
-    String::from_utf8_lossy(whole_characters(text))
 }
 
 #[cfg(test)]

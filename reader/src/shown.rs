@@ -152,18 +152,6 @@ fn name_of<'a>(site: Option<&'a CallSite>, field: &'a Field) -> Named<'a> {
     (name, &field.value)
 }
 
-/// The bytes of a text, without the beginning of a character that was cut in two.
-pub(crate) fn whole_characters(text: &Text) -> &[u8] {
-    let bytes = &text.bytes;
-    if text.whole as usize <= bytes.len() {
-        return bytes;
-    }
-    match std::str::from_utf8(bytes) {
-        Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
-        _ => bytes,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,19 +191,5 @@ mod tests {
             (Some("client.rs"), Some(88))
         );
         assert_eq!(names(&shown.fields), ["message"]);
-    }
-
-    #[test]
-    fn a_cut_character_is_not_shown_in_part() {
-        let cut = Text {
-            bytes: b"caf\xc3".to_vec(),
-            whole: 9,
-        };
-        assert_eq!(whole_characters(&cut), b"caf");
-        let whole = Text {
-            bytes: b"caf\xc3".to_vec(),
-            whole: 4,
-        };
-        assert_eq!(whole_characters(&whole), b"caf\xc3");
     }
 }

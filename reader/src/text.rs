@@ -12,7 +12,7 @@ use ttlog_format::value::{Text, Value};
 
 use crate::colour;
 use crate::escape::{push_escaped, push_quoted};
-use crate::shown::{Named, Shown, ShownSpan, whole_characters};
+use crate::shown::{Named, Shown, ShownSpan};
 
 /// How lines are written.
 #[derive(Clone, Debug)]
@@ -168,7 +168,7 @@ fn push_value(out: &mut String, value: &Value) {
 }
 
 fn push_text(out: &mut String, text: &Text, push: fn(&mut String, &[u8])) {
-    push(out, whole_characters(text));
+    push(out, text.whole_characters());
     push_cut(out, text);
 }
 

@@ -17,7 +17,8 @@
 //!        15   ticks, monotonic, boottime, wall      when the block was taken
 //!        19   retired events, retired drops         pair 0
 //!        21   retired events, retired drops         pair 1
-//!        23   next (guarded)         index of the thread's block after, plus 1; 0: none
+//!        23   next (guarded)         index of the thread's block after, plus 1; 0: none;
+//!                                    all ones: the thread has ended
 //!        24   records
 //! ```
 //!
@@ -298,16 +299,37 @@ pub fn dropped(words: &[u64], key: Key) -> Option<u32> {
     key.guarded(*words.get(word::DROPPED)?)
 }
 
-/// The number in the word of the next block, for one at `index`.
-pub fn next(index: u32) -> u32 {
-    index.saturating_add(1)
+/// What became of a block's thread after the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It has no newer block.
+    None,
+    /// It goes on in the block at this index.
+    At(u32),
+    /// It has ended.
+    Ended,
 }
 
-/// The place of the thread's block after this one, `Some(None)` if there is none;
-/// `None` if the word is damaged.
-pub fn next_index(words: &[u64], key: Key) -> Option<Option<u32>> {
-    let number = key.guarded(*words.get(word::NEXT)?)?;
-    Some(number.checked_sub(1))
+impl Next {
+    /// The number in the word of the next block.
+    pub fn encode(self) -> u32 {
+        match self {
+            Next::None => 0,
+            Next::At(index) => index.saturating_add(1).min(ENDED - 1),
+            Next::Ended => ENDED,
+        }
+    }
+}
+
+const ENDED: u32 = u32::MAX;
+
+/// What became of the block's thread, or `None` if the word is damaged.
+pub fn next(words: &[u64], key: Key) -> Option<Next> {
+    Some(match key.guarded(*words.get(word::NEXT)?)? {
+        0 => Next::None,
+        ENDED => Next::Ended,
+        number => Next::At(number - 1),
+    })
 }
 
 /// A block's bytes as words.
@@ -364,10 +386,10 @@ mod tests {
                 })
             );
             assert_eq!(dropped(&words, header.key()), Some(6));
-            assert_eq!(next_index(&words, header.key()), Some(None));
+            assert_eq!(next(&words, header.key()), Some(Next::None));
             let mut words = words;
-            words[word::NEXT] = header.key().guard(next(0));
-            assert_eq!(next_index(&words, header.key()), Some(Some(0)));
+            words[word::NEXT] = header.key().guard(Next::At(0).encode());
+            assert_eq!(next(&words, header.key()), Some(Next::At(0)));
         }
     }
 
@@ -383,7 +405,7 @@ mod tests {
                 let seen = match i {
                     word::COMMIT => committed(&flipped, header.key()).is_none(),
                     word::DROPPED => dropped(&flipped, header.key()).is_none(),
-                    word::NEXT => next_index(&flipped, header.key()).is_none(),
+                    word::NEXT => next(&flipped, header.key()).is_none(),
                     _ => decode(&flipped) == State::Damaged,
                 };
                 assert!(seen, "word {i} bit {bit}");

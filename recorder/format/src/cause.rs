@@ -1,16 +1,25 @@
 //! Causes: what was stamped into the head about an end.
 //!
-//! Eight words each; the first four and the last four are kept. A cause is
-//! appended by the process that ends, and none is a gate: recording goes on.
+//! Sixteen words each; the first four and the last four are kept. A cause is
+//! appended by the process that ends, and none is a gate: recording goes on, and
+//! whether the process died of it is for the reader to find out.
 //!
 //! ```text
-//!   word 0   check | kind << 8 … as a record's header, of 8 words
+//!   word 0   check (48 bits) | kind (8) | flags (8)    over words 0..15
 //!        1   ticks
 //!        2   number      of this cause, from 0
 //!        3   thread number | operating system's thread id << 32
 //!        4   wall clock, nanoseconds
-//!        5…  by kind
+//!        5   signal | its code << 32; of an exit, the status
+//!        6   fault address; of a sent signal, sender's pid | user id << 32
+//!        7   program counter
+//!       15   returned    a tally: ticks from the cause until the handler that
+//!                        was there before had returned, plus 1; 0: it did not
 //! ```
+//!
+//! Everything here is arithmetic on words: a signal handler encodes a cause.
+
+use serde::{Deserialize, Serialize};
 
 use crate::check::Key;
 use crate::header::CAUSES_OFFSET;
@@ -19,18 +28,34 @@ use crate::header::CAUSES_OFFSET;
 pub const CAUSES: usize = 8;
 
 /// Words of a cause.
-pub const CAUSE_WORDS: usize = 8;
+pub const CAUSE_WORDS: usize = 16;
+
+/// The word that tells when the previous handler returned.
+pub const RETURNED: usize = 15;
+
+const SENT: u64 = 1;
+const PANICKING: u64 = 2;
+const OVERFLOW: u64 = 4;
+const CHAINED: u64 = 8;
+const STATUS: u64 = 16;
 
 /// What ended, or may have ended, the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Kind {
     /// A return from `main`, or `exit`.
+    #[default]
     Exit = 1,
+    /// A fatal signal.
+    Signal = 2,
+    /// A signal that asks to terminate, and will be obeyed.
+    Terminate = 3,
 }
 
-/// A cause as it was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A cause as it was written, and what the recording says of the time after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cause {
     /// What it was.
     pub kind: Kind,
@@ -38,10 +63,49 @@ pub struct Cause {
     pub ticks: u64,
     /// Its number, from 0.
     pub number: u64,
+    /// Number of the thread in the recording, 0 if it had recorded nothing.
+    pub thread: u32,
     /// The operating system's id of the thread that wrote it.
     pub thread_id: u32,
     /// When, in nanoseconds since 1970.
     pub wall_ns: u64,
+    /// The exit status, if it is known.
+    pub status: Option<i32>,
+    /// The signal, 0 if it was none.
+    pub signal: i32,
+    /// The signal's code (sigaction(2), `si_code`).
+    pub code: i32,
+    /// The fault's address, of a signal that was not sent.
+    pub address: Option<u64>,
+    /// Who sent the signal.
+    pub sender: Option<Sender>,
+    /// The instruction at which the thread was, 0 if it is not known.
+    pub program_counter: u64,
+    /// Whether the thread was panicking.
+    pub panicking: bool,
+    /// Whether the fault lies where the stack ends: it has overflowed.
+    pub overflow: bool,
+    /// Whether a handler of the host's was called next, which may recover.
+    pub chained: bool,
+    /// After how many ticks that handler returned, if it did.
+    pub returned_ticks: Option<u64>,
+    /// For how long the cause's own thread went on recording, after the cause or
+    /// after that handler had returned; nanoseconds, 0 if it recorded nothing
+    /// more. Found by salvage.
+    pub own_after_ns: u64,
+    /// For how long any thread went on recording after the cause; nanoseconds.
+    /// Found by salvage.
+    pub any_after_ns: u64,
+}
+
+/// Who sent a signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sender {
+    /// Its process id, 0 if it is not visible from the process.
+    pub pid: u32,
+    /// Its real user id.
+    pub uid: u32,
 }
 
 /// The place of the `number`th cause: the first four stay, later ones share the last four.
@@ -59,60 +123,152 @@ pub fn offset(place: usize) -> u64 {
 }
 
 impl Cause {
-    /// The cause's words.
+    /// The cause's words, as of a handler that has not returned yet.
     pub fn encode(&self, recording: u64) -> [u64; CAUSE_WORDS] {
+        let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+        let flags = flag(self.sender.is_some(), SENT)
+            | flag(self.panicking, PANICKING)
+            | flag(self.overflow, OVERFLOW)
+            | flag(self.chained, CHAINED)
+            | flag(self.status.is_some(), STATUS);
+        let sender = self.sender.map(|sender| pair(sender.pid, sender.uid));
         let mut words = [0; CAUSE_WORDS];
-        words[0] = self.kind as u64;
+        words[0] = self.kind as u64 | (flags << 8);
         words[1] = self.ticks;
         words[2] = self.number;
-        words[3] = u64::from(self.thread_id) << 32;
+        words[3] = pair(self.thread, self.thread_id);
         words[4] = self.wall_ns;
-        words[0] |= Key::of_cause(recording, self.number).over(0, &words) << 16;
+        words[5] = match self.status {
+            Some(status) => u64::from(status as u32),
+            None => pair(self.signal as u32, self.code as u32),
+        };
+        words[6] = sender.or(self.address).unwrap_or(0);
+        words[7] = self.program_counter;
+        let key = Key::of_cause(recording, self.number);
+        words[0] |= key.over(0, &words[..RETURNED]) << 16;
+        words[RETURNED] = key.tally(RETURNED, 0);
         words
+    }
+
+    /// What to store at [`RETURNED`] when the handler that was there before the
+    /// recorder's has returned, `ticks` after the cause.
+    pub fn returned(&self, recording: u64, ticks: u64) -> u64 {
+        Key::of_cause(recording, self.number).tally(RETURNED, ticks.saturating_add(1))
     }
 
     /// Decodes a cause, or `None` if there is none.
     pub fn decode(words: &[u64; CAUSE_WORDS], recording: u64) -> Option<Cause> {
         let mut plain = *words;
         plain[0] &= 0xffff;
-        if Key::of_cause(recording, words[2]).over(0, &plain) != words[0] >> 16 {
+        let key = Key::of_cause(recording, words[2]);
+        if key.over(0, &plain[..RETURNED]) != words[0] >> 16 {
             return None;
         }
-        let kind = match plain[0] {
+        let kind = match plain[0] & 0xff {
             1 => Kind::Exit,
+            2 => Kind::Signal,
+            3 => Kind::Terminate,
             _ => return None,
         };
+        let has = |flag: u64| plain[0] & (flag << 8) != 0;
+        let (low, high) = (words[5] as u32 as i32, (words[5] >> 32) as u32 as i32);
+        let by_signal = kind != Kind::Exit;
+        let returned = key.tallied(RETURNED, words[RETURNED]);
         Some(Cause {
             kind,
             ticks: words[1],
             number: words[2],
+            thread: words[3] as u32,
             thread_id: (words[3] >> 32) as u32,
             wall_ns: words[4],
+            status: has(STATUS).then_some(low),
+            signal: if by_signal { low } else { 0 },
+            code: if by_signal { high } else { 0 },
+            address: (kind == Kind::Signal && !has(SENT)).then_some(words[6]),
+            sender: has(SENT).then_some(Sender {
+                pid: words[6] as u32,
+                uid: (words[6] >> 32) as u32,
+            }),
+            program_counter: words[7],
+            panicking: has(PANICKING),
+            overflow: has(OVERFLOW),
+            chained: has(CHAINED),
+            returned_ticks: returned.and_then(|ticks| ticks.checked_sub(1)),
+            own_after_ns: 0,
+            any_after_ns: 0,
         })
     }
+}
+
+fn pair(low: u32, high: u32) -> u64 {
+    u64::from(low) | (u64::from(high) << 32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_cause_comes_back_and_no_flipped_bit_does() {
-        let cause = Cause {
+    fn exit() -> Cause {
+        Cause {
             kind: Kind::Exit,
             ticks: 1,
             number: 2,
+            thread: 1,
             thread_id: 3,
             wall_ns: 4,
-        };
-        let words = cause.encode(42);
-        assert_eq!(Cause::decode(&words, 42), Some(cause));
-        for bit in 0..CAUSE_WORDS * 64 {
-            let mut flipped = words;
-            flipped[bit / 64] ^= 1 << (bit % 64);
-            assert_eq!(Cause::decode(&flipped, 42), None, "bit {bit}");
+            status: Some(101),
+            ..Cause::default()
+        }
+    }
+
+    fn fault() -> Cause {
+        Cause {
+            kind: Kind::Signal,
+            number: 5,
+            signal: 11,
+            code: 1,
+            address: Some(u64::MAX - 7),
+            program_counter: 0x1234,
+            overflow: true,
+            chained: true,
+            ..Cause::default()
+        }
+    }
+
+    fn sent() -> Cause {
+        Cause {
+            kind: Kind::Signal,
+            signal: 6,
+            code: -6,
+            sender: Some(Sender { pid: 77, uid: 1000 }),
+            panicking: true,
+            ..Cause::default()
+        }
+    }
+
+    #[test]
+    fn a_cause_comes_back_and_no_flipped_bit_does() {
+        for cause in [exit(), fault(), sent()] {
+            let words = cause.encode(42);
+            assert_eq!(Cause::decode(&words, 42), Some(cause));
+            for bit in 0..RETURNED * 64 {
+                let mut flipped = words;
+                flipped[bit / 64] ^= 1 << (bit % 64);
+                assert_eq!(Cause::decode(&flipped, 42), None, "bit {bit}");
+            }
         }
         assert_eq!(Cause::decode(&[0; CAUSE_WORDS], 42), None);
+    }
+
+    #[test]
+    fn when_the_handler_returned_is_told_or_not_known() {
+        let cause = fault();
+        let mut words = cause.encode(42);
+        words[RETURNED] = cause.returned(42, 0);
+        let read = Cause::decode(&words, 42).unwrap();
+        assert_eq!(read.returned_ticks, Some(0));
+        words[RETURNED] ^= 1 << 30;
+        assert_eq!(Cause::decode(&words, 42), Some(cause));
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl Key {
         Key(mix(recording ^ mix(number ^ 0x6361_7573_6500)))
     }
 
+    /// The key of the incident with this number, from 0.
+    pub fn of_incident(recording: u64, number: u64) -> Key {
+        Key(mix(recording ^ mix(number ^ 0x696e_6369_6400)))
+    }
+
     /// The key of what changes beside the header.
     pub fn of_header_word(recording: u64) -> Key {
         Key(mix(recording ^ GOLDEN))

@@ -4,8 +4,11 @@
 //! whoever reads, from the samples of the header and of the blocks around, so
 //! that a recorder neither waits for a calibration nor asks again.
 
+use serde::{Deserialize, Serialize};
+
 /// All clocks at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sample {
     /// The clock that records carry: see [`Source`].
     pub ticks: u64,
@@ -40,12 +43,14 @@ impl Sample {
 }
 
 /// What ticks are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Source {
     /// The processor's time stamp counter.
     Tsc = 1,
     /// Nanoseconds of `CLOCK_MONOTONIC`.
+    #[default]
     Monotonic = 2,
 }
 

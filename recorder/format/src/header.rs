@@ -4,6 +4,7 @@
 //! everything else is found through it. It is written once, before the file gets
 //! its name, and never changed; what changes lies in the page of [`totals`].
 
+use serde::{Deserialize, Serialize};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -32,10 +33,10 @@ pub const INCIDENTS_OFFSET: u64 = 12288;
 /// How many incidents are kept: the first four and the last four.
 pub const INCIDENTS: u64 = 8;
 
-/// Bytes of an incident.
-pub const INCIDENT_BYTES: u64 = 4096;
+/// Bytes of an incident's page.
+pub const INCIDENT_BYTES: u64 = 6656;
 
-const _: () = assert!(INCIDENTS_OFFSET + INCIDENTS * INCIDENT_BYTES <= HEAD_BYTES);
+const _: () = assert!(INCIDENTS_OFFSET + INCIDENTS * INCIDENT_BYTES == HEAD_BYTES);
 
 /// Numbers about the whole recording that no block can hold, in the page after the
 /// header: a word each, which only grows.
@@ -48,8 +49,12 @@ pub mod totals {
     pub const SITES_WITHOUT_ROOM: usize = 1;
     /// Spans that found no slot.
     pub const SPANS_WITHOUT_SLOT: usize = 2;
+    /// Incidents, those included that are not kept.
+    pub const INCIDENTS: usize = 3;
+    /// Snapshots that an incident would have been worth, and that were not made.
+    pub const SNAPSHOTS_SKIPPED: usize = 4;
     /// How many of them there are.
-    pub const WORDS: usize = 3;
+    pub const WORDS: usize = 5;
 
     /// The word of a total, one of the above; what is past 40 bits is cut to that.
     pub fn encode(which: usize, total: u64, recording: u64) -> u64 {
@@ -104,7 +109,8 @@ pub mod newest {
 const _: () = assert!(TOTALS_OFFSET + totals::WORDS as u64 * 8 <= newest::OFFSET);
 
 /// Where everything lies in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Layout {
     /// Slots of the span table.
     pub span_slots: u32,
@@ -148,7 +154,8 @@ impl Layout {
 }
 
 /// Who records, where, and how it was set up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Header {
     /// Identity of the recording, random and not 0.
     pub recording: u64,
@@ -162,6 +169,14 @@ pub struct Header {
     pub start_time: u64,
     /// Inode number of the pid namespace, 0 if unknown.
     pub pid_namespace: u64,
+    /// Inode number of the recording's file, 0 if unknown: a copy has another.
+    pub inode: u64,
+    /// Inode number of the memory cgroup's directory, 0 if there was none.
+    pub cgroup_inode: u64,
+    /// How many processes of the memory cgroup had been killed for memory.
+    pub oom_kills: u64,
+    /// Directory of the memory cgroup, empty if there was none.
+    pub cgroup: String,
     /// `/proc/sys/kernel/random/boot_id`, without its dashes, empty if unknown.
     pub boot_id: String,
     /// Path of the executable.
@@ -209,6 +224,9 @@ struct Bytes {
     uid: U32,
     start_time: U64,
     pid_namespace: U64,
+    inode: U64,
+    cgroup_inode: U64,
+    oom_kills: U64,
     boot_id: [u8; 40],
     clock: U64,
     samples: [[U64; 4]; 2],
@@ -220,6 +238,7 @@ struct Bytes {
     name: [u8; 128],
     limited_by: [u8; 256],
     filter: [u8; 1024],
+    cgroup: [u8; 512],
 }
 
 const _: () = assert!(size_of::<Bytes>() <= HEADER_BYTES);
@@ -266,6 +285,9 @@ impl Header {
             uid: U32::new(self.uid),
             start_time: U64::new(self.start_time),
             pid_namespace: U64::new(self.pid_namespace),
+            inode: U64::new(self.inode),
+            cgroup_inode: U64::new(self.cgroup_inode),
+            oom_kills: U64::new(self.oom_kills),
             boot_id: padded(&self.boot_id),
             clock: U64::new(self.clock as u64),
             samples: self.samples.map(|sample| sample.to_words().map(U64::new)),
@@ -277,6 +299,7 @@ impl Header {
             name: padded(&self.name),
             limited_by: padded(&self.limited_by),
             filter: padded(&self.filter),
+            cgroup: padded(&self.cgroup),
         };
         bytes.check = U64::new(check(&bytes));
         let mut page = Box::new([0; HEADER_BYTES]);
@@ -324,6 +347,10 @@ impl Header {
             uid: bytes.uid.get(),
             start_time: bytes.start_time.get(),
             pid_namespace: bytes.pid_namespace.get(),
+            inode: bytes.inode.get(),
+            cgroup_inode: bytes.cgroup_inode.get(),
+            oom_kills: bytes.oom_kills.get(),
+            cgroup: text(&bytes.cgroup),
             boot_id: text(&bytes.boot_id),
             executable: text(&bytes.executable),
             build_id: text(&bytes.build_id),
@@ -388,6 +415,10 @@ mod tests {
             uid: 1000,
             start_time: 99,
             pid_namespace: 4_026_531_836,
+            inode: 12,
+            cgroup_inode: 13,
+            oom_kills: 1,
+            cgroup: "/sys/fs/cgroup/system.slice/payments.service".into(),
             boot_id: "0123456789abcdef0123456789abcdef".into(),
             executable: "/usr/bin/payments".into(),
             build_id: "deadbeef".into(),

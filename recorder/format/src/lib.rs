@@ -11,7 +11,7 @@
 //!            | header      written once           4 KiB   |  header
 //!   4096     | totals      what no block can count        |
 //!   8192     | causes      first four and last four       |  cause
-//!   12288    | incidents   first four and last four       |
+//!   12288    | incidents   first four and last four       |  incident
 //!   65536    +--------------------------------------------+
 //!            | span table  256 bytes a slot               |  span
 //!            +--------------------------------------------+
@@ -48,11 +48,14 @@ pub mod cause;
 pub mod check;
 pub mod clock;
 pub mod header;
+pub mod incident;
 pub mod record;
 pub mod salvage;
 pub mod site;
+pub mod snapshot;
 pub mod span;
 pub mod value;
+pub mod verdict;
 
 /// The format's version.
 pub const VERSION: u32 = 0;

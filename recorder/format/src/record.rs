@@ -17,6 +17,7 @@
 //!   Description   span, words of the span's slot…
 //!   Stack         depth, kept outermost, span ids…     outermost first
 //!   CallSite      see `site`
+//!   Incident, Frames, Module, Symbols           see `incident`
 //! ```
 //!
 //! Why is the check in the length's word? A length that is not checked sends
@@ -53,6 +54,14 @@ pub enum Kind {
     Stack = 11,
     /// A call site.
     CallSite = 12,
+    /// An incident.
+    Incident = 13,
+    /// The return addresses of an incident.
+    Frames = 14,
+    /// An executable or a library that they lie in.
+    Module = 15,
+    /// The frames of an incident in words.
+    Symbols = 16,
 }
 
 impl Kind {
@@ -71,6 +80,10 @@ impl Kind {
             10 => Kind::Description,
             11 => Kind::Stack,
             12 => Kind::CallSite,
+            13 => Kind::Incident,
+            14 => Kind::Frames,
+            15 => Kind::Module,
+            16 => Kind::Symbols,
             _ => return None,
         })
     }

@@ -5,6 +5,7 @@
 //! loop, and never take more memory than a small multiple of themselves; and
 //! what is shown was written, once, as it is shown.
 
+mod afterwards;
 mod file;
 mod ledger;
 mod replay;
@@ -13,15 +14,18 @@ mod spans;
 mod timeline;
 
 #[cfg(test)]
-mod image;
+pub(crate) mod image;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cause::Cause;
 use crate::header::Header;
+use crate::incident::Incident;
 use crate::site::{CallSite, Level};
 use crate::span::SpanId;
 use crate::value::Field;
@@ -87,6 +91,8 @@ pub struct Recording {
     pub header: Header,
     /// Causes, in their order.
     pub causes: Vec<Cause>,
+    /// Incidents, in their order.
+    pub incidents: Vec<Incident>,
     /// Call sites by address.
     pub sites: HashMap<u64, Arc<CallSite>>,
     /// Threads, in the order of their numbers.
@@ -102,7 +108,8 @@ pub struct Recording {
 }
 
 /// A thread that recorded something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Thread {
     /// Number in the recording, from 1.
     pub number: u32,
@@ -116,10 +123,13 @@ pub struct Thread {
     pub covered_ns: Option<(u64, u64)>,
     /// The spans that it was in at the end, outermost first.
     pub stack: Vec<SpanId>,
+    /// Whether it had ended before the process did.
+    pub ended: bool,
 }
 
 /// Events: `written = readable + overwritten + dropped + torn`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Logged.
     pub written: u64,
@@ -134,7 +144,8 @@ pub struct Counts {
 }
 
 /// The account of a recording.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ledger {
     /// Over all threads, those of which no block is left included.
     pub counts: Counts,
@@ -152,15 +163,26 @@ pub struct Ledger {
     pub sites_without_room: u64,
     /// Readable events whose call site is not known.
     pub events_without_site: u64,
+    /// Incidents, those included that are not kept.
+    pub incidents: u64,
+    /// Snapshots that an incident would have been worth, and that were not made.
+    pub snapshots_skipped: u64,
     /// Bytes that the file lacks.
     pub missing_bytes: u64,
+    /// Of a snapshot: entries that were left out, since they lie before its window.
+    pub before_window: u64,
+    /// Of a snapshot: items that it lacks because it ends early.
+    pub missing_items: u64,
     /// False where a lost block makes a total a lower bound.
     pub exact: bool,
 }
 
 /// What is known of a span.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Span {
+    /// Its id.
+    pub id: Option<SpanId>,
     /// Address of its call site, 0 if not known.
     pub site: u64,
     /// Its parent.
@@ -177,9 +199,11 @@ pub struct Span {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum What {
     /// An event.
+    #[default]
     Event,
     /// A span was created.
     Open,
@@ -196,9 +220,11 @@ pub enum What {
 }
 
 /// One event, or one thing that happened to a span.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Entry {
     /// What happened.
+    #[serde(skip_serializing_if = "What::is_event")]
     pub what: What,
     /// Nanoseconds since 1970.
     pub wall_ns: u64,
@@ -207,9 +233,17 @@ pub struct Entry {
     /// Address of the call site; 0 where the span's is not known.
     pub site: u64,
     /// Of an event, the innermost span it is in; else the span it speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub span: Option<SpanId>,
     /// The values of an event, and of a span's opening and later fields.
     pub fields: Vec<Field>,
+}
+
+impl What {
+    /// Whether it is an event.
+    pub fn is_event(&self) -> bool {
+        *self == What::Event
+    }
 }
 
 /// Why a file is no recording.
@@ -256,15 +290,19 @@ pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
         let replay = Replay::of(threads.len() as u32, &chain, &mut spans, &mut entries);
         threads.push(ledger.settle(number, &chain, replay, &pool));
     }
+    let incidents = file.incidents(&mut spans)?;
     let mut spans = spans.dated(&timeline);
+    let mut causes = file.causes()?;
+    afterwards::look(&mut causes, &entries, &threads, &timeline);
     replay::date(&mut entries, &mut threads, &mut spans, &timeline);
     ledger.inspect(&entries, &sites);
 
-    let causes = file.causes()?;
-    let end_ns = end_ns(&entries, &causes).unwrap_or(file.header.samples[1].wall_ns);
+    let end_ns = end_ns(&entries, &causes, &incidents);
+    let end_ns = end_ns.unwrap_or(file.header.samples[1].wall_ns);
     Ok(Recording {
         header: file.header,
         causes,
+        incidents,
         sites,
         threads,
         ledger,
@@ -274,9 +312,11 @@ pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
     })
 }
 
-fn end_ns(entries: &[Entry], causes: &[Cause]) -> Option<u64> {
-    let last = entries.last().map(|entry| entry.wall_ns);
-    last.max(causes.iter().map(|cause| cause.wall_ns).max())
+fn end_ns(entries: &[Entry], causes: &[Cause], incidents: &[Incident]) -> Option<u64> {
+    let entry = entries.last().map(|entry| entry.wall_ns);
+    let cause = causes.iter().map(|cause| cause.wall_ns).max();
+    let incident = incidents.iter().map(|incident| incident.wall_ns).max();
+    entry.max(cause).max(incident)
 }
 
 impl Recording {

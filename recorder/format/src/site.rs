@@ -13,12 +13,15 @@
 //! (ERROR) to 5 (TRACE). A call site that would not fit a record loses its last
 //! field names, and the flag `CUT` says so.
 
+use serde::{Deserialize, Serialize};
+
 use crate::RECORD_MAX_WORDS;
 use crate::record::{self, Kind, Raw};
 use crate::value::{bytes_of, words_of};
 
 /// The severity of a call site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 #[repr(u8)]
 pub enum Level {
     /// The most severe.
@@ -26,6 +29,7 @@ pub enum Level {
     /// Warnings.
     Warn = 2,
     /// What a reader wants to know.
+    #[default]
     Info = 3,
     /// For whoever debugs.
     Debug = 4,
@@ -66,7 +70,8 @@ pub const LOG: u8 = 2;
 pub const CUT: u8 = 4;
 
 /// The static description of an event or a span.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CallSite {
     /// The address that records name it by.
     pub address: u64,

@@ -17,6 +17,8 @@
 //! An id is a slot and its generation, so it is never used twice in a recording:
 //! a span of which nothing is left but its id cannot be taken for another.
 
+use serde::{Deserialize, Serialize};
+
 use crate::check::Key;
 use crate::record::Walk;
 
@@ -44,7 +46,8 @@ pub mod word {
 const _: () = assert!(word::COMMITTED + 1 == SLOT_HEADER_WORDS);
 
 /// The identity of a span, unique in its recording; never 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct SpanId(u64);
 
 const SLOT_BITS: u32 = 24;

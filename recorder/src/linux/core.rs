@@ -199,6 +199,7 @@ impl Here<'_> {
             number,
             thread_id: thread::id(),
             wall_ns: clocks.wall_ns,
+            ..Cause::default()
         };
         let words = cause.encode(self.recording);
         let base = cause::offset(cause::place(number)) as usize / 8;

@@ -108,7 +108,8 @@ impl Request<'_> {
         unfinished: Unfinished<'_>,
     ) -> Result<Created, Error> {
         let map = unfinished.prepare(layout.file_bytes())?;
-        let header = self.header(layout, limited_by);
+        let stat = unfinished.tried("look at", fstat(&unfinished.file))?;
+        let header = self.header(layout, limited_by, stat.st_ino);
         let bytes = header.encode();
         for offset in [0, layout.copy_offset()] {
             let written = unfinished.file.write_all_at(&bytes[..], offset);
@@ -126,8 +127,9 @@ impl Request<'_> {
         })
     }
 
-    fn header(&self, layout: Layout, limited_by: String) -> Header {
+    fn header(&self, layout: Layout, limited_by: String, inode: u64) -> Header {
         let identity = Identity::of_this_process();
+        let group = limits::memory_cgroup().unwrap_or_default();
         Header {
             recording: identity.recording,
             layout,
@@ -135,6 +137,10 @@ impl Request<'_> {
             uid: identity.uid,
             start_time: identity.start_time,
             pid_namespace: identity.pid_namespace,
+            inode,
+            cgroup_inode: group.inode,
+            oom_kills: group.oom_kills,
+            cgroup: group.directory,
             boot_id: identity.boot_id,
             executable: identity.executable,
             build_id: identity.build_id,

@@ -7,6 +7,7 @@
 //! What cannot be read is no limit.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
@@ -58,6 +59,33 @@ fn memory_headroom() -> Option<Headroom> {
         .min_by_key(|headroom| headroom.bytes)
 }
 
+/// The memory cgroup of this process, and how many of its processes were killed
+/// for memory so far.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryCgroup {
+    /// Its directory.
+    pub(crate) directory: String,
+    /// The directory's inode number: a group that is made anew has another.
+    pub(crate) inode: u64,
+    /// How many of its processes the kernel has killed for memory.
+    pub(crate) oom_kills: u64,
+}
+
+/// The memory cgroup that this process is in, if it is to be seen from here.
+pub(crate) fn memory_cgroup() -> Option<MemoryCgroup> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    Version::ALL.into_iter().find_map(|version| {
+        let group = Chain::find(version, &groups, &mounts)?.innermost;
+        let events = fs::read_to_string(group.join(version.events())).ok()?;
+        Some(MemoryCgroup {
+            inode: fs::metadata(&group).ok()?.ino(),
+            oom_kills: field(&events, "oom_kill")?,
+            directory: group.to_str()?.to_owned(),
+        })
+    })
+}
+
 /// The two interfaces of cgroups (cgroups(7)); a system may have both mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
@@ -87,6 +115,13 @@ impl Version {
         match self {
             Version::V1 => "memory.limit_in_bytes",
             Version::V2 => "memory.max",
+        }
+    }
+
+    fn events(self) -> &'static str {
+        match self {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
         }
     }
 

@@ -7,7 +7,7 @@
 
 use crate::linux::memory::Memory;
 use crate::linux::sync::{Ordering, fence};
-use ttlog_format::block::{self, HEADER_WORDS, Header, word};
+use ttlog_format::block::{self, HEADER_WORDS, Header, Next, word};
 use ttlog_format::check::Key;
 use ttlog_format::{BLOCK_WORDS, record};
 
@@ -70,9 +70,9 @@ impl OpenBlock {
         memory.store(self.base + word::DROPPED, self.key.guard(dropped));
     }
 
-    /// Stores that the block's thread goes on in the block at `index`.
-    pub(crate) fn store_next(&self, memory: &Memory, index: u32) {
-        memory.publish(self.base + word::NEXT, self.key.guard(block::next(index)));
+    /// Stores what became of the block's thread: it goes on in another, or has ended.
+    pub(crate) fn store_next(&self, memory: &Memory, next: Next) {
+        memory.publish(self.base + word::NEXT, self.key.guard(next.encode()));
     }
 
     /// Takes the words of a block over: the old records are gone with the first

@@ -1,12 +1,14 @@
-//! The parts of a recording that lie at fixed places: header, totals, causes.
+//! The parts of a recording that lie at fixed places: header, totals, causes, incidents.
 //!
 //! Every read has a fixed size and says how many bytes it found: what the file
 //! lacks is zeros to those who decode, and never an error.
 
+use super::spans::Spans;
 use super::{Error, Source};
 use crate::cause::{self, CAUSE_WORDS, CAUSES, Cause};
 use crate::clock::Sample;
-use crate::header::{Fault, HEADER_BYTES, Header, MAGIC, TOTALS_OFFSET, newest, totals};
+use crate::header::{Fault, HEADER_BYTES, Header, INCIDENTS, MAGIC, TOTALS_OFFSET, newest, totals};
+use crate::incident::{self, Incident, PAGE_WORDS};
 
 /// A source in which a header was found.
 pub(super) struct File<'a, S: ?Sized> {
@@ -75,6 +77,20 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
         }
         causes.sort_by_key(|cause| cause.number);
         Ok(causes)
+    }
+
+    /// The incidents, in the order of their numbers; what spans they describe goes
+    /// to `spans`.
+    pub(super) fn incidents(&self, spans: &mut Spans) -> Result<Vec<Incident>, Error> {
+        let mut incidents: Vec<Incident> = Vec::new();
+        for place in 0..INCIDENTS as usize {
+            let (page, _) = self.words::<PAGE_WORDS>(incident::offset(place))?;
+            let mut describe = |words: &[u64]| spans.description(words);
+            let found = incident::decode(&page, self.header.recording, &mut describe);
+            incidents.extend(found.filter(|found| incident::place(found.number) == place));
+        }
+        incidents.sort_by_key(|incident| incident.number);
+        Ok(incidents)
     }
 
     /// Bytes that the file lacks.

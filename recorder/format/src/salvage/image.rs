@@ -15,18 +15,18 @@ use crate::span::{self, SLOT_HEADER_WORDS, SLOT_WORDS, SpanId};
 use crate::value;
 use crate::{BLOCK_BYTES, RECORD_MAX_WORDS};
 
-pub(super) const EPOCH_NS: u64 = 1_700_000_000_000_000_000;
+pub(crate) const EPOCH_NS: u64 = 1_700_000_000_000_000_000;
 
 /// The call site of events, with the fields `n` and `text`.
-pub(super) const EVENT: u64 = 0xe000;
+pub(crate) const EVENT: u64 = 0xe000;
 
 /// The call site of spans, with the field `id`.
-pub(super) const SPAN: u64 = 0x5000;
+pub(crate) const SPAN: u64 = 0x5000;
 
 const RECORDING: u64 = 0x1234_5678_9abc_def1;
 
 /// All clocks at `ticks`.
-pub(super) fn sample(ticks: u64) -> Sample {
+pub(crate) fn sample(ticks: u64) -> Sample {
     let (monotonic_ns, boottime_ns) = (ticks + 500, ticks + 900);
     Sample {
         ticks,
@@ -36,14 +36,13 @@ pub(super) fn sample(ticks: u64) -> Sample {
     }
 }
 
-pub(super) fn header(blocks: u32, span_slots: u32) -> Header {
+pub(crate) fn header(blocks: u32, span_slots: u32) -> Header {
     Header {
         recording: RECORDING,
         layout: Layout { span_slots, blocks },
         pid: 7,
         uid: 0,
         start_time: 1,
-        pid_namespace: 0,
         boot_id: String::new(),
         executable: "/bin/victim".into(),
         build_id: String::new(),
@@ -53,8 +52,8 @@ pub(super) fn header(blocks: u32, span_slots: u32) -> Header {
         samples: [sample(0), sample(1000)],
         window_ns: 5_000_000_000,
         asked_bytes: 0,
-        limited_by: String::new(),
         filter: "debug".into(),
+        ..Header::default()
     }
 }
 
@@ -71,15 +70,15 @@ struct Newest {
 
 /// A recording that is being made.
 #[derive(Clone)]
-pub(super) struct Image {
+pub(crate) struct Image {
     header: Header,
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     sequence: u64,
     newest: HashMap<u32, Newest>,
 }
 
 impl Image {
-    pub(super) fn new(blocks: u32, span_slots: u32) -> Image {
+    pub(crate) fn new(blocks: u32, span_slots: u32) -> Image {
         let header = header(blocks, span_slots);
         let mut bytes = vec![0; header.layout.file_bytes() as usize];
         let copy = header.layout.copy_offset() as usize;
@@ -95,35 +94,35 @@ impl Image {
         }
     }
 
-    pub(super) fn salvage(&self) -> Recording {
+    pub(crate) fn salvage(&self) -> Recording {
         salvage(&self.bytes).unwrap()
     }
 
-    pub(super) fn layout(&self) -> Layout {
+    pub(crate) fn layout(&self) -> Layout {
         self.header.layout
     }
 
-    pub(super) fn put(&mut self, offset: u64, words: &[u64]) {
+    pub(crate) fn put(&mut self, offset: u64, words: &[u64]) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.bytes[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
     }
 
-    pub(super) fn word(&self, offset: u64) -> u64 {
+    pub(crate) fn word(&self, offset: u64) -> u64 {
         u64::from_le_bytes(self.bytes[offset as usize..][..8].try_into().unwrap())
     }
 
-    pub(super) fn block_offset(&self, index: u32) -> u64 {
+    pub(crate) fn block_offset(&self, index: u32) -> u64 {
         self.layout().block_offset(index)
     }
 
     /// Flips a bit of a word of a block.
-    pub(super) fn flip(&mut self, index: u32, word: usize) {
+    pub(crate) fn flip(&mut self, index: u32, word: usize) {
         let offset = self.block_offset(index) as usize + word * 8;
         self.bytes[offset] ^= 1;
     }
 
     /// A call site block with [`EVENT`] and [`SPAN`], at place `index`.
-    pub(super) fn call_sites(&mut self, index: u32) {
+    pub(crate) fn call_sites(&mut self, index: u32) {
         self.begin(index, Kind::CallSites, 0, 0, Retired::default());
         self.site(0, EVENT, 0, "event", &["n", "text"]);
         self.site(0, SPAN, site::SPAN, "span", &["id"]);
@@ -148,12 +147,12 @@ impl Image {
     }
 
     /// The thread takes the block at place `index`, whatever was there.
-    pub(super) fn take(&mut self, index: u32, thread: u32, ticks: u64) {
+    pub(crate) fn take(&mut self, index: u32, thread: u32, ticks: u64) {
         self.begin(index, Kind::Records, thread, ticks, Retired::default());
     }
 
     /// The thread takes the last block of `gone`, a thread that is no more.
-    pub(super) fn take_last_of(&mut self, gone: u32, thread: u32, ticks: u64) {
+    pub(crate) fn take_last_of(&mut self, gone: u32, thread: u32, ticks: u64) {
         let old = self.newest.remove(&gone).unwrap();
         let events = old.before + u64::from(old.events);
         let retired = Retired {
@@ -197,14 +196,15 @@ impl Image {
         self.newest.insert(thread, newest);
         self.put(self.block_offset(index), &header.encode(dropped));
         if let Some(old) = old.filter(|old| kind == Kind::Records && old.index != index) {
-            let next = Key::of_block(RECORDING, old.sequence).guard(block::next(index));
+            let next =
+                Key::of_block(RECORDING, old.sequence).guard(block::Next::At(index).encode());
             let word = self.block_offset(old.index) + 8 * block::word::NEXT as u64;
             self.put(word, &[next]);
         }
     }
 
     /// Appends and commits a record; `body` begins with its ticks.
-    pub(super) fn append(&mut self, thread: u32, kind: record::Kind, body: &[u64]) {
+    pub(crate) fn append(&mut self, thread: u32, kind: record::Kind, body: &[u64]) {
         let mut newest = self.newest[&thread];
         let key = Key::of_block(RECORDING, newest.sequence);
         let words = sealed(kind, body, newest.bytes / 8, key);
@@ -222,12 +222,12 @@ impl Image {
     }
 
     /// An event of [`EVENT`] in the thread's current span, with the number `n`.
-    pub(super) fn event(&mut self, thread: u32, ticks: u64, n: u32) {
+    pub(crate) fn event(&mut self, thread: u32, ticks: u64, n: u32) {
         self.append(thread, record::Kind::Event, &[ticks, EVENT, number(0, n)]);
     }
 
     /// The thread could not record so many events.
-    pub(super) fn drop_events(&mut self, thread: u32, dropped: u32) {
+    pub(crate) fn drop_events(&mut self, thread: u32, dropped: u32) {
         let newest = self.newest.get_mut(&thread).unwrap();
         newest.dropped += dropped;
         let (index, dropped) = (newest.index, newest.dropped);
@@ -239,7 +239,7 @@ impl Image {
     }
 
     /// The words of a slot in which `id` lives; every record's body begins with its ticks.
-    pub(super) fn slot_words(id: SpanId, records: &[(record::Kind, &[u64])]) -> Vec<u64> {
+    pub(crate) fn slot_words(id: SpanId, records: &[(record::Kind, &[u64])]) -> Vec<u64> {
         let key = Key::of_span(RECORDING, id.to_u64());
         let mut words = vec![id.to_u64(), 0, 0, 0];
         for (kind, body) in records {
@@ -251,18 +251,18 @@ impl Image {
     }
 
     /// Puts a span into its slot.
-    pub(super) fn slot(&mut self, id: SpanId, records: &[(record::Kind, &[u64])]) {
+    pub(crate) fn slot(&mut self, id: SpanId, records: &[(record::Kind, &[u64])]) {
         let offset = self.layout().slot_offset(id.slot().unwrap());
         self.put(offset, &Image::slot_words(id, records));
     }
 
-    pub(super) fn total(&mut self, word: usize, count: u64) {
+    pub(crate) fn total(&mut self, word: usize, count: u64) {
         let tally = totals::encode(word, count, RECORDING);
         self.put(TOTALS_OFFSET + 8 * word as u64, &[tally]);
     }
 
     /// Words from the beginning of the block at `index` that are in use.
-    pub(super) fn used_words(&self, index: u32) -> usize {
+    pub(crate) fn used_words(&self, index: u32) -> usize {
         let newest = self.newest.values().find(|newest| newest.index == index);
         newest.map_or(HEADER_WORDS, |newest| newest.bytes / 8)
     }
@@ -276,12 +276,12 @@ fn sealed(kind: record::Kind, body: &[u64], position: usize, key: Key) -> Vec<u6
 }
 
 /// A number as the value of a field.
-pub(super) fn number(field: u8, n: u32) -> u64 {
+pub(crate) fn number(field: u8, n: u32) -> u64 {
     value::head(field, value::Kind::U32, n)
 }
 
 /// A text of which `stored` was kept, as the value of a field.
-pub(super) fn text(field: u8, stored: &str, whole: u32) -> Vec<u64> {
+pub(crate) fn text(field: u8, stored: &str, whole: u32) -> Vec<u64> {
     let mut words = vec![value::text_head(
         field,
         value::Kind::Str,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::replay::Replay;
 use super::scan::{Block, Pool};
 use super::{Counts, Entry, Ledger, Thread, What};
+use crate::block::Next;
 use crate::header::{text, totals};
 use crate::site::CallSite;
 
@@ -20,6 +21,8 @@ pub(super) fn of_recording(pool: &Pool, totals: [Option<u64>; totals::WORDS]) ->
         damaged_blocks: pool.damaged_blocks(),
         spans_without_slot: known(totals::SPANS_WITHOUT_SLOT),
         sites_without_room: known(totals::SITES_WITHOUT_ROOM),
+        incidents: known(totals::INCIDENTS),
+        snapshots_skipped: known(totals::SNAPSHOTS_SKIPPED),
         damaged_totals: totals.iter().filter(|total| total.is_none()).count() as u64,
         exact: totals.iter().all(Option::is_some) && pool.damaged_blocks() == 0,
         ..Ledger::default()
@@ -61,6 +64,9 @@ impl Ledger {
             counts,
             covered_ns: None,
             stack: replay.stack,
+            ended: chain
+                .last()
+                .is_some_and(|block| block.next == Some(Next::Ended)),
         }
     }
 

@@ -123,7 +123,8 @@ impl Teller<'_> {
                 let ids = record.words.get(4..).unwrap_or(&[]);
                 self.stack = ids.iter().copied().filter_map(SpanId::from_u64).collect();
             }
-            Kind::CallSite => {}
+            // None of these is a thread's.
+            Kind::CallSite | Kind::Incident | Kind::Frames | Kind::Module | Kind::Symbols => {}
         }
     }
 

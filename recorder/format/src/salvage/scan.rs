@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::file::File;
 use super::{Error, Source};
-use crate::block::{self, Commit, HEADER_BYTES, HEADER_WORDS, Kind, Retired, State, word};
+use crate::block::{self, Commit, HEADER_BYTES, HEADER_WORDS, Kind, Next, Retired, State, word};
 use crate::clock::Sample;
 use crate::record::Walk;
 use crate::{BLOCK_BYTES, BLOCK_WORDS};
@@ -25,8 +25,8 @@ pub(super) struct Block {
     pub(super) commit: Option<Commit>,
     /// Events that its thread had dropped, `None` if that word is damaged.
     pub(super) dropped: Option<u32>,
-    /// Place of its thread's next block, if it has one; `None` if that word is damaged.
-    pub(super) next: Option<Option<u32>>,
+    /// What became of its thread, `None` if that word is damaged.
+    pub(super) next: Option<Next>,
     words: Box<[u64]>,
 }
 
@@ -44,11 +44,20 @@ impl Block {
         linked.then_some((header.previous_sequence, header.previous_index))
     }
 
+    /// Place of the thread's next block, if it is known to have one.
+    fn next_index(&self) -> Option<u32> {
+        match self.next? {
+            Next::At(index) => Some(index),
+            Next::None | Next::Ended => None,
+        }
+    }
+
     /// The places of the blocks before and after, and the least sequence number
     /// that is to be found there.
     fn neighbours(&self) -> impl Iterator<Item = (u64, u32)> + use<> {
-        let after = self.next.flatten();
-        let after = after.map(|index| (self.header.sequence.saturating_add(1), index));
+        let after = self
+            .next_index()
+            .map(|index| (self.header.sequence.saturating_add(1), index));
         self.previous().into_iter().chain(after)
     }
 }
@@ -136,8 +145,9 @@ impl Pool {
     /// Whether the thread whose newest block this is had a newer one, so that its
     /// totals are among the retired.
     pub(super) fn is_retired(&self, newest: &Block) -> bool {
-        let next = newest.next.flatten();
-        next.is_some_and(|index| !self.is_lost(index))
+        newest
+            .next_index()
+            .is_some_and(|index| !self.is_lost(index))
     }
 
     /// Whether the block with this sequence number can be read.
@@ -197,7 +207,7 @@ fn judge(recording: u64, index: u32, before: &[u64], words: &[u64]) -> Place {
             Place::Block(Block {
                 commit,
                 dropped: block::dropped(words, key),
-                next: block::next_index(words, key),
+                next: block::next(words, key),
                 words: words[..end].into(),
                 header: *header,
             })

@@ -148,7 +148,7 @@ impl Spans {
     pub(super) fn dated(self, timeline: &Timeline) -> HashMap<SpanId, Span> {
         self.known
             .into_iter()
-            .map(|(id, known)| (id, known.dated(timeline)))
+            .map(|(id, known)| (id, known.dated(id, timeline)))
             .collect()
     }
 }
@@ -169,13 +169,14 @@ impl Known {
         }
     }
 
-    fn dated(self, timeline: &Timeline) -> Span {
+    fn dated(self, id: SpanId, timeline: &Timeline) -> Span {
         // Where the opening is lost, the first that is known of the span is its value.
         let opened = self
             .opened
             .or(self.fields.keys().next().map(|&(ticks, _)| ticks));
         let dated = |((ticks, _), field)| (timeline.wall_ns(ticks), field);
         Span {
+            id: Some(id),
             site: self.site,
             parent: self.parent,
             opened_ns: opened.map_or(0, |ticks| timeline.wall_ns(ticks)),

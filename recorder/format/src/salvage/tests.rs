@@ -107,6 +107,7 @@ fn story() -> Image {
         number: 0,
         thread_id: 1001,
         wall_ns: EPOCH_NS + 30 * MS,
+        ..cause::Cause::default()
     };
     image.put(
         cause::offset(0),

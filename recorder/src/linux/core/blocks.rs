@@ -9,7 +9,7 @@ use crate::linux::open_block::OpenBlock;
 use crate::linux::pool::{NO_BLOCK, Taken};
 use crate::linux::ring::Ring;
 use crate::linux::sync::Ordering;
-use ttlog_format::block::{self, Retired};
+use ttlog_format::block::{self, Next, Retired};
 use ttlog_format::clock::Sample;
 use ttlog_format::record::{self, Kind};
 
@@ -57,7 +57,8 @@ impl Core {
             u32::try_from(dropped).unwrap_or(u32::MAX),
         );
         if !is_first {
-            ring.open_block().store_next(&self.memory, taken.index);
+            ring.open_block()
+                .store_next(&self.memory, Next::At(taken.index));
         }
         ring.told.set(dropped);
         ring.events_before.set(header.events_before);

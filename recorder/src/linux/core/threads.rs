@@ -7,7 +7,7 @@ use super::Core;
 use crate::linux::ring::Ring;
 use crate::linux::sync::Ordering;
 use crate::linux::thread;
-use ttlog_format::block;
+use ttlog_format::block::{self, Next};
 
 impl Core {
     /// A ring with a block for the calling thread; `None` if there is none.
@@ -43,6 +43,8 @@ impl Core {
         self.let_go(ring);
         let block = ring.block.get() as u32;
         let dropped = ring.dropped.load(Ordering::Relaxed);
+        // While the block is still this ring's.
+        ring.open_block().store_next(&self.memory, Next::Ended);
         self.pool.end(block, now, ring.events(), dropped);
         self.rings.free(index);
     }

@@ -1,0 +1,266 @@
+//! What is written is read back, and of what is cut or damaged, what lies before.
+
+use super::*;
+use crate::cause;
+use crate::salvage::What;
+use crate::salvage::image::{EVENT, Image, number, text};
+use crate::value::{Field, Text, Value};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn recording() -> Recording {
+    let mut image = Image::new(4, 4);
+    image.call_sites(0);
+    image.take(1, 1, 10);
+    for n in 0..20 {
+        image.event(1, SECOND * u64::from(n), n);
+    }
+    let long = text(1, "a text", 6);
+    let mut body = vec![20 * SECOND, EVENT, number(0, 20)];
+    body.extend(long);
+    image.append(1, crate::record::Kind::Event, &body);
+    let mut recording = image.salvage();
+    recording.causes.push(Cause {
+        kind: cause::Kind::Signal,
+        signal: 11,
+        address: Some(8),
+        ..Cause::default()
+    });
+    recording.incidents.push(Incident {
+        message: "index out of bounds".into(),
+        frames: vec![1, 2],
+        ..Incident::default()
+    });
+    recording
+}
+
+fn snapshot(recording: &Recording, window_ns: Option<u64>) -> Vec<u8> {
+    let made = Made {
+        why: "a test".into(),
+        window_ns,
+        ..Made::default()
+    };
+    let mut bytes = Vec::new();
+    write(recording, &made, &mut bytes).unwrap();
+    bytes
+}
+
+fn reread(bytes: &[u8]) -> Result<(Recording, Made), Error> {
+    read(bytes, bytes.len() as u64)
+}
+
+#[test]
+fn all_of_a_recording_comes_back() {
+    let whole = recording();
+    let (read, made) = reread(&snapshot(&whole, None)).unwrap();
+    assert_eq!(made.why, "a test");
+    assert_eq!(read.header, whole.header);
+    assert_eq!(read.causes, whole.causes);
+    assert_eq!(read.incidents, whole.incidents);
+    assert_eq!(read.threads, whole.threads);
+    assert_eq!(read.ledger, whole.ledger);
+    assert_eq!(read.entries, whole.entries);
+    assert_eq!(read.end_ns, whole.end_ns);
+    let [(address, site)] = read.sites.iter().collect::<Vec<_>>()[..] else {
+        panic!("the call site that is named, and no other")
+    };
+    assert_eq!((*address, site), (EVENT, &whole.sites[&EVENT]));
+}
+
+#[test]
+fn a_window_holds_what_is_recent_and_counts_the_rest() {
+    let whole = recording();
+    let (read, _) = reread(&snapshot(&whole, Some(5 * SECOND))).unwrap();
+    assert_eq!(read.entries, whole.entries[whole.entries.len() - 6..]);
+    assert_eq!(read.ledger.before_window, 15);
+    assert_eq!(read.ledger.counts, whole.ledger.counts);
+}
+
+#[test]
+fn open_spans_are_there_with_their_parents_however_old() {
+    let id = |slot| SpanId::in_slot(slot, 1);
+    let mut whole = recording();
+    let span = |slot, parent, open| Span {
+        id: Some(id(slot)),
+        parent,
+        open,
+        ..Span::default()
+    };
+    whole.spans = [
+        (id(1), span(1, None, false)),
+        (id(2), span(2, Some(id(1)), true)),
+        (id(3), span(3, None, false)),
+    ]
+    .into();
+    let (read, _) = reread(&snapshot(&whole, Some(0))).unwrap();
+    let mut ids: Vec<SpanId> = read.spans.into_keys().collect();
+    ids.sort();
+    assert_eq!(ids, [id(1), id(2)]);
+}
+
+#[test]
+fn every_kind_of_value_comes_back() {
+    let kept = |bytes: &[u8]| Text {
+        bytes: bytes.to_vec(),
+        whole: bytes.len() as u32,
+    };
+    let cut = |bytes: &[u8]| Text {
+        whole: 5000,
+        ..kept(bytes)
+    };
+    let values = [
+        Value::I64(i64::MIN),
+        Value::U64(u64::MAX),
+        Value::I128(i128::MIN),
+        Value::U128(u128::MAX),
+        Value::F64(1.0),
+        Value::F64(0.1),
+        Value::Bool(true),
+        Value::Str(kept(b"a")),
+        Value::Bytes(kept(&[0, 255])),
+        Value::Debug(kept(b"Some(1)")),
+        Value::Error(kept(b"no such file")),
+        Value::Str(cut(b"a")),
+        Value::Bytes(cut(&[0, 255])),
+        Value::Debug(cut(b"Some(1")),
+    ];
+    let fields = |values: &[Value]| -> Vec<Field> {
+        let values = values.iter().cloned().zip(0..);
+        values
+            .map(|(value, index)| Field { index, value })
+            .collect()
+    };
+    let entry = Entry {
+        fields: fields(&values),
+        ..Entry::default()
+    };
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&entry, &mut bytes).unwrap();
+    let read: Entry = ciborium::from_reader(&bytes[..]).unwrap();
+    assert_eq!(read, entry);
+
+    let broken = Value::Str(cut(b"caf\xc3"));
+    ciborium::into_writer(&broken, &mut bytes).unwrap();
+}
+
+#[test]
+fn of_a_snapshot_that_is_cut_what_lies_before_is_read() {
+    let mut whole = recording();
+    let entry = whole.entries[0].clone();
+    let moment = |n| Entry {
+        wall_ns: entry.wall_ns + n * n,
+        ..entry.clone()
+    };
+    whole.entries = (0..5000u64).map(moment).collect();
+    let bytes = snapshot(&whole, None);
+    let mut readable = HashSet::new();
+    for len in (0..bytes.len() - 8).step_by(41) {
+        let Ok((read, made)) = reread(&bytes[..len]) else {
+            continue;
+        };
+        assert_eq!(made.why, "a test");
+        assert!(whole.entries.starts_with(&read.entries));
+        let missing = whole.entries.len() - read.entries.len();
+        assert_eq!(read.ledger.missing_items, missing as u64);
+        assert!(!read.ledger.exact);
+        readable.insert(read.entries.len());
+    }
+    assert!(readable.len() > 2, "cut between blocks: {readable:?}");
+}
+
+#[test]
+fn what_is_shown_of_a_flipped_snapshot_was_written() {
+    let mut whole = recording();
+    whole.entries.retain(|entry| entry.what == What::Event);
+    let bytes = snapshot(&whole, None);
+    let mut refused = 0;
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        match reread(&flipped) {
+            Ok((read, _)) => assert!(whole.entries.starts_with(&read.entries), "bit {bit}"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn other_bytes_are_no_snapshot() {
+    assert!(matches!(reread(b"\x7fELF"), Err(Error::NoHead(_))));
+    assert!(matches!(reread(&[]), Err(Error::NoHead(_))));
+    let mut other = FrameEncoder::new(Vec::new());
+    other.write_all(b"hello").unwrap();
+    assert!(matches!(
+        reread(&other.finish().unwrap()),
+        Err(Error::NoHead(_))
+    ));
+}
+
+#[test]
+fn a_newer_version_is_told_from_damage() {
+    let head = Head {
+        format: FORMAT.into(),
+        version: 9,
+        ..Head::default()
+    };
+    let mut frame = FrameEncoder::new(Vec::new());
+    ciborium::into_writer(&Required::<_, SELF_DESCRIBED>(head), &mut frame).unwrap();
+    let read = reread(&frame.finish().unwrap());
+    assert!(matches!(read, Err(Error::Unsupported { version: 9 })));
+}
+
+#[test]
+fn items_and_keys_that_are_not_known_are_passed_over() {
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Newer {
+        Weather(Vec<String>),
+        Event(NewerEvent),
+    }
+    #[derive(Serialize)]
+    struct NewerEvent {
+        wall_ns: u64,
+        mood: (String, Option<u8>),
+    }
+    let head = Head {
+        format: FORMAT.into(),
+        made: Made {
+            items: 2,
+            ..Made::default()
+        },
+        ..Head::default()
+    };
+    let mut frame = FrameEncoder::new(Vec::new());
+    ciborium::into_writer(&Required::<_, SELF_DESCRIBED>(head), &mut frame).unwrap();
+    let mood = ("good".to_owned(), None);
+    for item in [
+        Newer::Weather(vec!["rain".into()]),
+        Newer::Event(NewerEvent { wall_ns: 7, mood }),
+    ] {
+        ciborium::into_writer(&item, &mut frame).unwrap();
+    }
+    let (read, _) = reread(&frame.finish().unwrap()).unwrap();
+    assert_eq!(read.ledger.missing_items, 0);
+    assert_eq!(read.entries.len(), 1);
+    assert_eq!(read.entries[0].wall_ns, 7);
+}
+
+#[test]
+fn a_bomb_is_cut_short() {
+    let mut frame = FrameEncoder::new(Vec::new());
+    let head = Head {
+        format: FORMAT.into(),
+        ..Head::default()
+    };
+    ciborium::into_writer(&Required::<_, SELF_DESCRIBED>(head), &mut frame).unwrap();
+    let zeros = vec![0u8; 1 << 20];
+    // An item of a gigabyte of text, of which nothing is true.
+    frame.write_all(&[0xa1, 0x65]).unwrap();
+    frame.write_all(b"event").unwrap();
+    frame.write_all(&[0x7b, 0, 0, 0, 0, 0x40, 0, 0, 0]).unwrap();
+    (0..256).for_each(|_| frame.write_all(&zeros).unwrap());
+    let bytes = frame.finish().unwrap();
+    let (read, _) = reread(&bytes).unwrap();
+    assert!(read.entries.is_empty());
+}
