@@ -38,8 +38,8 @@ impl Builder {
         self
     }
 
-    /// How long the last words of a thread that has ended are protected. Default:
-    /// `TTLOG_WINDOW`, else 5 s.
+    /// How much of the past a snapshot shows, and for how long the last words of a
+    /// thread that has ended are protected. Default: `TTLOG_WINDOW`, else 5 s.
     pub fn window(mut self, window: Duration) -> Builder {
         self.settings.window = Some(window);
         self
@@ -55,6 +55,52 @@ impl Builder {
     /// How many live spans the span table holds, 256 bytes each. Default: 4096.
     pub fn span_slots(mut self, slots: usize) -> Builder {
         self.settings.span_slots = Some(slots);
+        self
+    }
+
+    /// Where snapshots go; created with mode 0700 if it is not there.
+    ///
+    /// Default: `TTLOG_SNAPSHOT_DIR`, else the temporary directory.
+    pub fn snapshot_directory(mut self, directory: impl Into<PathBuf>) -> Builder {
+        self.settings.snapshot_directory = Some(directory.into());
+        self
+    }
+
+    /// Whether a panic is recorded as an incident, with its message and backtrace,
+    /// and a snapshot made of it: at most eight a process. The hook that was there
+    /// before is called in any case. Default: true.
+    pub fn panic_hook(mut self, on: bool) -> Builder {
+        self.settings.panic_hook = Some(on);
+        self
+    }
+
+    /// Whether SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP and SIGSYS leave a
+    /// cause in the recording before they do what they did before. Default: true.
+    pub fn fatal_signals(mut self, on: bool) -> Builder {
+        self.settings.fatal_signals = Some(on);
+        self
+    }
+
+    /// A signal upon which a snapshot is made, and the process goes on. Can be
+    /// called for several. A signal that is ignored stays ignored.
+    pub fn snapshot_on(mut self, signal: i32) -> Builder {
+        self.settings.snapshot_on.push(signal);
+        self
+    }
+
+    /// A signal upon which a snapshot is made and the process ends, as it would have
+    /// without a handler; as process 1 of a namespace it exits with 128 and the
+    /// signal's number. Can be called for several. A signal that is ignored stays
+    /// ignored, and a forked child dies of it as of any.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), ttlog::Error> {
+    /// let (sigusr1, sigterm) = (10, 15); // signal_hook::consts has them
+    /// let recorder = ttlog::builder().snapshot_on(sigusr1).terminate_on(sigterm).init()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn terminate_on(mut self, signal: i32) -> Builder {
+        self.settings.terminate_on.push(signal);
         self
     }
 

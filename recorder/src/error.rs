@@ -53,6 +53,14 @@ enum Kind {
         reason: String,
     },
     NoPlace(Vec<Error>),
+    NoSnapshot {
+        reason: &'static str,
+        remedy: &'static str,
+    },
+    Recording {
+        path: PathBuf,
+        source: Source,
+    },
 }
 
 impl Error {
@@ -147,6 +155,19 @@ impl Error {
         })
     }
 
+    /// Nothing that a snapshot could be made of, or nobody to make it.
+    pub(crate) fn no_snapshot(reason: &'static str, remedy: &'static str) -> Error {
+        Error::new(Kind::NoSnapshot { reason, remedy })
+    }
+
+    /// The recorder's own recording cannot be read back.
+    pub(crate) fn recording(path: &Path, source: impl Into<Source>) -> Error {
+        Error::new(Kind::Recording {
+            path: path.to_owned(),
+            source: source.into(),
+        })
+    }
+
     /// None of the default places took the recording; each says why.
     pub(crate) fn no_place(reasons: Vec<Error>) -> Error {
         Error::new(Kind::NoPlace(reasons))
@@ -218,6 +239,14 @@ impl fmt::Display for Error {
                  directory",
                 Mib(*least)
             ),
+            Kind::NoSnapshot { reason, remedy } => {
+                write!(f, "no snapshot was made: {reason}; {remedy}")
+            }
+            Kind::Recording { path, source } => write!(
+                f,
+                "cannot read the recording {} back: {source}; it may have been changed by others",
+                path.display()
+            ),
             Kind::NoPlace(reasons) => {
                 f.write_str("no place for the recording")?;
                 for (i, reason) in reasons.iter().enumerate() {
@@ -233,7 +262,9 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &*self.kind {
             Kind::Io { source, .. } => Some(source),
-            Kind::Filter { source, .. } | Kind::AlreadyInstalled(source) => Some(source.as_ref()),
+            Kind::Filter { source, .. }
+            | Kind::Recording { source, .. }
+            | Kind::AlreadyInstalled(source) => Some(source.as_ref()),
             Kind::NoPlace(reasons) => reasons.last().map(|reason| reason as _),
             _ => None,
         }

@@ -37,6 +37,8 @@ use linux as here;
 #[cfg(not(all(target_os = "linux", not(ttlog_unsupported))))]
 use unsupported as here;
 
+use std::path::PathBuf;
+
 pub use builder::Builder;
 pub use error::Error;
 pub use here::{Layer, Recorder, Subscriber};
@@ -56,6 +58,15 @@ const SUPPORTED: bool = cfg!(all(
 /// See [`Builder::init`].
 pub fn init() -> Result<Recorder, Error> {
     builder().init()
+}
+
+/// Writes a snapshot of the installed recorder's last seconds and gives its path; of
+/// the one created last where none is installed. See [`Recorder::flush_snapshot`].
+///
+/// # Errors
+/// There is no recorder, or as [`Recorder::flush_snapshot`].
+pub fn flush_snapshot(why: &str) -> Result<PathBuf, Error> {
+    here::flush_snapshot(why)
 }
 
 /// Sets a recorder up.

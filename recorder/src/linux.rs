@@ -1,17 +1,23 @@
 //! What records, where there is a way to: a file that is mapped, a kernel that keeps
 //! its pages, and threads that can be told apart.
 
+mod aside;
+mod asked;
+mod backtrace;
 mod clock;
 mod core;
 mod create;
 mod encode;
+mod fatal;
 mod identity;
+mod kept;
 mod layer;
 mod limits;
 mod memory;
 #[cfg(all(test, loom))]
 mod model;
 mod open_block;
+mod panic;
 mod place;
 mod pool;
 mod recorder;
@@ -20,13 +26,16 @@ mod ring;
 mod rings;
 mod scratch;
 mod sites;
+mod snapshot;
 mod spans;
 mod start;
 mod subscriber;
 mod sync;
 mod thread;
+mod unfinished;
 
 pub use layer::Layer;
 pub use recorder::Recorder;
+pub(crate) use recorder::flush_snapshot;
 pub(crate) use start::{create, init};
 pub use subscriber::Subscriber;

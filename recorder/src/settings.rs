@@ -35,12 +35,23 @@ pub(crate) struct Settings {
     pub(crate) directory: Option<PathBuf>,
     /// Bytes of blocks, in MiB.
     pub(crate) capacity_mib: Option<u32>,
-    /// How much of the past a snapshot shows.
+    /// How much of the past a snapshot shows, and for how long the last words of a
+    /// thread that has ended are protected.
     pub(crate) window: Option<Duration>,
     /// The filter, in the syntax of tracing-subscriber's `Targets`.
     pub(crate) filter: Option<String>,
     /// Slots of the span table.
     pub(crate) span_slots: Option<usize>,
+    /// Where snapshots go.
+    pub(crate) snapshot_directory: Option<PathBuf>,
+    /// Whether panics are incidents.
+    pub(crate) panic_hook: Option<bool>,
+    /// Whether fatal signals are causes.
+    pub(crate) fatal_signals: Option<bool>,
+    /// Signals that ask for a snapshot.
+    pub(crate) snapshot_on: Vec<i32>,
+    /// Signals that end the process, after a snapshot.
+    pub(crate) terminate_on: Vec<i32>,
     /// Whether the environment switched the recorder off.
     pub(crate) off: bool,
 }
@@ -69,6 +80,9 @@ impl Settings {
             directory: self
                 .directory
                 .or_else(|| variable("TTLOG_DIR").map(PathBuf::from)),
+            snapshot_directory: self
+                .snapshot_directory
+                .or_else(|| variable("TTLOG_SNAPSHOT_DIR").map(PathBuf::from)),
             capacity_mib: self.capacity_mib.or(parsed_capacity),
             window: self.window.or(parsed_window),
             filter: self.filter.or(filter),
@@ -219,6 +233,7 @@ mod tests {
     fn the_environment_fills_what_is_unset() {
         let pairs = [
             ("TTLOG_DIR", "/var/x"),
+            ("TTLOG_SNAPSHOT_DIR", "/var/y"),
             ("TTLOG_CAPACITY_MIB", "3"),
             ("TTLOG_WINDOW", "500ms"),
             ("TTLOG_FILTER", "info"),
@@ -226,6 +241,7 @@ mod tests {
         ];
         let settings = environment(&pairs).unwrap();
         assert_eq!(settings.directory, Some("/var/x".into()));
+        assert_eq!(settings.snapshot_directory, Some("/var/y".into()));
         assert_eq!(settings.capacity_bytes().unwrap(), 3 << 20);
         assert_eq!(settings.window_ns(), 500_000_000);
         assert_eq!(settings.filter(), "info");

@@ -11,4 +11,11 @@ pub struct Stats {
     pub dropped: u64,
     /// Spans that are open now and have a slot.
     pub open_spans: usize,
+    /// Panics, and requests for a snapshot.
+    pub incidents: u64,
+    /// Snapshots made.
+    pub snapshots: u64,
+    /// Snapshots that a panic would have been worth, and that were not made: there
+    /// had been too many, or another was being made.
+    pub snapshots_skipped: u64,
 }

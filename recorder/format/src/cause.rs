@@ -122,6 +122,12 @@ pub fn offset(place: usize) -> u64 {
     CAUSES_OFFSET + (place * CAUSE_WORDS * 8) as u64
 }
 
+/// What to store at [`RETURNED`] of the `number`th cause when the handler that was
+/// there before the recorder's has returned, `ticks` later.
+pub fn returned(recording: u64, number: u64, ticks: u64) -> u64 {
+    Key::of_cause(recording, number).tally(RETURNED, ticks.saturating_add(1))
+}
+
 impl Cause {
     /// The cause's words, as of a handler that has not returned yet.
     pub fn encode(&self, recording: u64) -> [u64; CAUSE_WORDS] {
@@ -148,12 +154,6 @@ impl Cause {
         words[0] |= key.over(0, &words[..RETURNED]) << 16;
         words[RETURNED] = key.tally(RETURNED, 0);
         words
-    }
-
-    /// What to store at [`RETURNED`] when the handler that was there before the
-    /// recorder's has returned, `ticks` after the cause.
-    pub fn returned(&self, recording: u64, ticks: u64) -> u64 {
-        Key::of_cause(recording, self.number).tally(RETURNED, ticks.saturating_add(1))
     }
 
     /// Decodes a cause, or `None` if there is none.
@@ -264,7 +264,7 @@ mod tests {
     fn when_the_handler_returned_is_told_or_not_known() {
         let cause = fault();
         let mut words = cause.encode(42);
-        words[RETURNED] = cause.returned(42, 0);
+        words[RETURNED] = returned(42, cause.number, 0);
         let read = Cause::decode(&words, 42).unwrap();
         assert_eq!(read.returned_ticks, Some(0));
         words[RETURNED] ^= 1 << 30;

@@ -5,29 +5,34 @@
 //!
 //! All that writes goes through [`Core::here`], so that a forked child cannot.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::linux::clock::Clock;
+use crate::linux::kept::Kept;
 use crate::linux::memory::{Memory, Sentinel};
 use crate::linux::pool::Pool;
 use crate::linux::rings::Rings;
 use crate::linux::sites::Sites;
+use crate::linux::snapshot::Snapshots;
 use crate::linux::spans::Spans;
 use crate::linux::sync::{AtomicU64, Ordering};
 use crate::linux::thread;
 use tracing_core::Metadata;
 use ttlog_format::block;
-use ttlog_format::cause::{self, Cause};
 use ttlog_format::header::{Layout, TOTALS_OFFSET, totals};
 use ttlog_format::span::SpanId;
 use ttlog_format::{BLOCK_WORDS, RECORD_MAX_WORDS};
 
 mod blocks;
 mod call_sites;
+mod causes;
+mod incidents;
 mod records;
 mod threads;
+
+use incidents::Incidents;
+pub(crate) use incidents::{Struck, Trace};
 
 /// The words that descriptions may take before a record.
 const DESCRIPTIONS_WORDS: usize = 96;
@@ -56,21 +61,29 @@ pub(crate) struct Core {
     pool: Pool,
     sites: Sites,
     layout: Layout,
-    recording: u64,
+    /// Identity of the recording.
+    pub(crate) recording: u64,
     sentinel: Sentinel,
     threads: AtomicU64,
     causes: AtomicU64,
+    pub(crate) incidents: Incidents,
+    pub(crate) snapshots: Snapshots,
+    /// Whether panics are incidents.
+    pub(crate) panics: bool,
+    /// Whether fatal signals are causes.
+    pub(crate) faults: bool,
     dropped_without_block: AtomicU64,
     sites_without_room: AtomicU64,
     window_ticks: u64,
-    second_ticks: u64,
+    pub(crate) second_ticks: u64,
     /// When threads that died without a word may be looked for again, in ticks.
     next_look: AtomicU64,
     /// When all clocks were last sampled, in ticks, and how often.
     sampled: AtomicU64,
     samples: AtomicU64,
-    /// Holds the lock that says that the recording is in use.
-    _file: Option<File>,
+    /// Holds the lock that says that the recording is in use, and is read back for
+    /// snapshots.
+    pub(crate) file: Option<Kept>,
 }
 
 /// A core in the process that it records: what a fork of that process never has.
@@ -99,7 +112,10 @@ pub(crate) struct Parts {
     /// Ticks in a second, as far as is known at the start.
     pub(crate) ticks_per_second: u64,
     pub(crate) path: PathBuf,
-    pub(crate) file: Option<File>,
+    pub(crate) file: Option<Kept>,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) panics: bool,
+    pub(crate) faults: bool,
 }
 
 impl Core {
@@ -123,6 +139,10 @@ impl Core {
             sentinel: parts.sentinel,
             threads: AtomicU64::new(0),
             causes: AtomicU64::new(0),
+            incidents: Incidents::default(),
+            snapshots: parts.snapshots,
+            panics: parts.panics,
+            faults: parts.faults,
             dropped_without_block: AtomicU64::new(0),
             sites_without_room: AtomicU64::new(0),
             second_ticks: parts.ticks_per_second,
@@ -130,7 +150,7 @@ impl Core {
             sampled: AtomicU64::new(parts.clock.ticks()),
             samples: AtomicU64::new(0),
             window_ticks: u64::try_from(window).unwrap_or(u64::MAX),
-            _file: parts.file,
+            file: parts.file,
         })
     }
 
@@ -162,7 +182,7 @@ impl Core {
     }
 
     /// Mirrors a total; of two threads that store, the larger must stay.
-    fn store_total(&self, which: usize, total: u64) {
+    pub(crate) fn store_total(&self, which: usize, total: u64) {
         let word = TOTALS_OFFSET as usize / 8 + which;
         let tally = totals::encode(which, total, self.recording);
         self.memory.raise(word, tally);
@@ -185,30 +205,5 @@ impl Core {
             .chain(gone)
             .chain([lost])
             .fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1))
-    }
-}
-
-impl Here<'_> {
-    /// Appends a cause.
-    pub(crate) fn cause(self, kind: cause::Kind) {
-        let number = self.causes.fetch_add(1, Ordering::Relaxed);
-        let clocks = self.clock.sample();
-        let cause = Cause {
-            kind,
-            ticks: clocks.ticks,
-            number,
-            thread_id: thread::id(),
-            wall_ns: clocks.wall_ns,
-            ..Cause::default()
-        };
-        let words = cause.encode(self.recording);
-        let base = cause::offset(cause::place(number)) as usize / 8;
-        self.memory.store(base, 0);
-        words
-            .iter()
-            .enumerate()
-            .skip(1)
-            .for_each(|(i, &word)| self.memory.store(base + i, word));
-        self.memory.publish(base, words[0]);
     }
 }

@@ -7,14 +7,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FlockOperation, IFlags, Mode, OFlags, RenameFlags, fallocate,
-    fchmod, flock, fstat, ioctl_getflags, ioctl_setflags, linkat, openat, renameat_with, unlinkat,
+    FallocateFlags, FlockOperation, IFlags, Mode, fallocate, fchmod, flock, fstat, ioctl_getflags,
+    ioctl_setflags,
 };
 use rustix::io::Errno;
 use ttlog_format::BLOCK_BYTES;
@@ -25,13 +24,11 @@ use crate::error::Error;
 use crate::linux::identity::Identity;
 use crate::linux::limits;
 use crate::linux::place::Place;
+use crate::linux::unfinished::Unfinished;
 use crate::settings::Settings;
 
 /// Fewer blocks than 1 MiB of them is no recording.
 const BLOCKS_MIN: u32 = (1 << 20) / BLOCK_BYTES as u32;
-
-/// How many names are tried, a millisecond apart.
-const NAMES_MAX: u64 = 1000;
 
 /// A recording that was just begun.
 #[derive(Debug)]
@@ -98,7 +95,7 @@ impl Request<'_> {
         let (allowed, reason) = limits::allowed(self.asked.file_bytes(), place.on_tmpfs);
         let (layout, limited_by) = fitted(self.asked, allowed, reason)?;
         place.has_room(layout.file_bytes())?;
-        self.create_as(layout, limited_by, Unfinished::create(place)?)
+        self.create_as(layout, limited_by, Unfinished::create(&place.directory)?)
     }
 
     fn create_as(
@@ -107,7 +104,7 @@ impl Request<'_> {
         limited_by: String,
         unfinished: Unfinished<'_>,
     ) -> Result<Created, Error> {
-        let map = unfinished.prepare(layout.file_bytes())?;
+        let map = prepare(&unfinished, layout.file_bytes())?;
         let stat = unfinished.tried("look at", fstat(&unfinished.file))?;
         let header = self.header(layout, limited_by, stat.st_ino);
         let bytes = header.encode();
@@ -118,7 +115,7 @@ impl Request<'_> {
         let totals = totals::none(header.recording);
         let written = unfinished.file.write_all_at(&totals, TOTALS_OFFSET);
         unfinished.tried("write the totals of", written)?;
-        let (file, path) = unfinished.named(header.pid, self.begun.wall_ns / 1_000_000)?;
+        let (file, path) = unfinished.named(header.pid, self.begun.wall_ns / 1_000_000, "ring")?;
         Ok(Created {
             map,
             header,
@@ -178,160 +175,35 @@ fn fitted(asked: Layout, allowed_bytes: u64, reason: String) -> Result<(Layout, 
     Ok((layout, reason))
 }
 
-/// A file that no reader looks for yet: it has no name, or, where there are no
-/// unnamed files, one that begins with a dot. Dropped, it is gone.
-struct Unfinished<'a> {
-    file: File,
-    place: &'a Place,
-    name: DotName<'a>,
-}
-
-impl<'a> Unfinished<'a> {
-    fn create(place: &'a Place) -> Result<Unfinished<'a>, Error> {
-        // An unnamed file gets its name through /proc.
-        let nameable = std::fs::exists("/proc/self/fd").unwrap_or(false);
-        if nameable && let Ok(file) = opened(&place.directory, ".", OFlags::TMPFILE) {
-            let name = DotName {
-                directory: &place.directory,
-                name: None,
-            };
-            return Ok(Unfinished { file, place, name });
-        }
-        Unfinished::create_with_dot(place)
+/// Allocates, maps and locks a recording's file.
+fn prepare(unfinished: &Unfinished<'_>, bytes: u64) -> Result<MmapRaw, Error> {
+    let private = Mode::RUSR | Mode::WUSR;
+    unfinished.tried("set the mode of", fchmod(&unfinished.file, private))?;
+    let stat = unfinished.tried("look at", fstat(&unfinished.file))?;
+    if stat.st_mode & 0o777 != 0o600 {
+        let found = format!("its files have mode {:03o}, not 600", stat.st_mode & 0o777);
+        let directory = &unfinished.directory.path;
+        return Err(Error::directory(
+            directory,
+            found,
+            "choose another file system",
+        ));
     }
-
-    fn create_with_dot(place: &'a Place) -> Result<Unfinished<'a>, Error> {
-        let (pid, now) = (std::process::id(), std::time::SystemTime::now());
-        let since = now
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        let first = u64::try_from(since.as_millis()).unwrap_or(0);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        for stamp in first..first.saturating_add(NAMES_MAX) {
-            let name = format!(".ttlog-{pid}-{stamp}.tmp");
-            match opened(&place.directory, &name, flags) {
-                Ok(file) => {
-                    let name = DotName {
-                        directory: &place.directory,
-                        name: Some(name),
-                    };
-                    return Ok(Unfinished { file, place, name });
-                }
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(Error::io("create a file in", &place.path, error)),
-            }
-        }
-        Err(Error::io("create a file in", &place.path, Errno::EXIST))
+    // On btrfs, writing a block again would allocate another one, which can
+    // fail. The flag counts for empty files only, and elsewhere for nothing.
+    if let Ok(flags) = ioctl_getflags(&unfinished.file) {
+        let _ = ioctl_setflags(&unfinished.file, flags | IFlags::NOCOW);
     }
-
-    /// Allocates, maps and locks the file.
-    fn prepare(&self, bytes: u64) -> Result<MmapRaw, Error> {
-        let private = Mode::RUSR | Mode::WUSR;
-        self.tried("set the mode of", fchmod(&self.file, private))?;
-        let stat = self.tried("look at", fstat(&self.file))?;
-        if stat.st_mode & 0o777 != 0o600 {
-            let found = format!("its files have mode {:03o}, not 600", stat.st_mode & 0o777);
-            return Err(Error::directory(
-                &self.place.path,
-                found,
-                "choose another file system",
-            ));
-        }
-        // On btrfs, writing a block again would allocate another one, which can
-        // fail. The flag counts for empty files only, and elsewhere for nothing.
-        if let Ok(flags) = ioctl_getflags(&self.file) {
-            let _ = ioctl_setflags(&self.file, flags | IFlags::NOCOW);
-        }
-        let zeroed = self.tried("allocate", allocate(&self.file, bytes))?;
-        let map = usize::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
-        let map = map.and_then(|len| MmapOptions::new().len(len).map_raw(&self.file));
-        let map = self.tried("map", map)?;
-        self.tried("fault in", populate(&map, &self.file, bytes, zeroed))?;
-        self.tried(
-            "lock",
-            flock(&self.file, FlockOperation::NonBlockingLockExclusive),
-        )?;
-        Ok(map)
-    }
-
-    /// Gives the file its name, which is one that no other file has.
-    fn named(mut self, pid: u32, first_stamp: u64) -> Result<(File, PathBuf), Error> {
-        for stamp in first_stamp..first_stamp.saturating_add(NAMES_MAX) {
-            let name = format!("ttlog-{pid}-{stamp}.ring");
-            let linked = match &self.name.name {
-                None => self.link_unnamed(&name),
-                Some(dot_name) => self.rename(dot_name, &name),
-            };
-            match linked {
-                Ok(()) => {
-                    self.name.keep();
-                    return Ok((self.file, self.place.path.join(name)));
-                }
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(Error::io("name a file in", &self.place.path, error)),
-            }
-        }
-        Err(Error::io("name a file in", &self.place.path, Errno::EXIST))
-    }
-
-    fn link_unnamed(&self, name: &str) -> Result<(), Errno> {
-        let file = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        linkat(
-            CWD,
-            file,
-            &self.place.directory,
-            name,
-            AtFlags::SYMLINK_FOLLOW,
-        )
-    }
-
-    fn rename(&self, dot_name: &str, name: &str) -> Result<(), Errno> {
-        let directory = &self.place.directory;
-        match renameat_with(directory, dot_name, directory, name, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                linkat(directory, dot_name, directory, name, AtFlags::empty())?;
-                let _ = unlinkat(directory, dot_name, AtFlags::empty());
-                Ok(())
-            }
-            renamed => renamed,
-        }
-    }
-
-    fn tried<T, E: Into<io::Error>>(
-        &self,
-        action: &'static str,
-        result: Result<T, E>,
-    ) -> Result<T, Error> {
-        result.map_err(|error| {
-            let file = self.name.name.as_deref().unwrap_or("(an unnamed file)");
-            Error::io(action, self.place.path.join(file), error)
-        })
-    }
-}
-
-/// The name of an unfinished file, if it has one, that goes unless it is kept.
-struct DotName<'a> {
-    directory: &'a OwnedFd,
-    name: Option<String>,
-}
-
-impl DotName<'_> {
-    fn keep(&mut self) {
-        self.name = None;
-    }
-}
-
-impl Drop for DotName<'_> {
-    fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            let _ = unlinkat(self.directory, name.as_str(), AtFlags::empty());
-        }
-    }
-}
-
-fn opened(directory: &OwnedFd, name: &str, flags: OFlags) -> Result<File, Errno> {
-    let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
-    openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+    let zeroed = unfinished.tried("allocate", allocate(&unfinished.file, bytes))?;
+    let map = usize::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
+    let map = map.and_then(|len| MmapOptions::new().len(len).map_raw(&unfinished.file));
+    let map = unfinished.tried("map", map)?;
+    unfinished.tried("fault in", populate(&map, &unfinished.file, bytes, zeroed))?;
+    unfinished.tried(
+        "lock",
+        flock(&unfinished.file, FlockOperation::NonBlockingLockExclusive),
+    )?;
+    Ok(map)
 }
 
 /// Allocates every byte; whether that was by writing zeros.

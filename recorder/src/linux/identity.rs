@@ -102,7 +102,7 @@ const PT_NOTE: u32 = 4;
 const NT_GNU_BUILD_ID: u32 = 3;
 
 /// The build id of a 64-bit little-endian ELF file (elf(5)), in hexadecimal.
-fn build_id(file: File) -> Option<String> {
+pub(crate) fn build_id(file: File) -> Option<String> {
     let header = bytes_at(&file, 0, ELF_HEADER_BYTES)?;
     let (class, order) = (2, 1);
     if !header.starts_with(b"\x7fELF") || header.get(4..6)? != [class, order] {

@@ -18,25 +18,21 @@ use rustix::process::geteuid;
 use crate::error::Error;
 use crate::settings::secure_execution;
 
-/// A directory that is fit for a recording, if there is room.
+/// A directory, open, so that it can be reached when its path cannot any more.
 #[derive(Debug)]
-pub(crate) struct Place {
-    /// The directory.
-    pub(crate) directory: OwnedFd,
+pub(crate) struct Directory {
+    /// Open for the sake of its files.
+    pub(crate) fd: OwnedFd,
     /// Its absolute path.
     pub(crate) path: PathBuf,
-    /// Whether its files live in memory.
-    pub(crate) on_tmpfs: bool,
-    /// Bytes that a recording may take there, `None` if the file system has no limit.
-    free_bytes: Option<u64>,
 }
 
-impl Place {
+impl Directory {
     /// The directory that was asked for, created with mode 0700 if there is none.
     ///
     /// # Errors
-    /// A directory that cannot be had, or is on a refused file system.
-    pub(crate) fn asked_for(directory: &Path) -> Result<Place, Error> {
+    /// A directory that cannot be had.
+    pub(crate) fn asked_for(directory: &Path) -> Result<Directory, Error> {
         let path = absolute(directory)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = match openat(CWD, &path, flags, Mode::empty()) {
@@ -54,7 +50,28 @@ impl Place {
             Err(error) => return Err(Error::io("open the directory", path, error)),
             Ok(fd) => fd,
         };
-        Place::of(fd, path)
+        Ok(Directory { fd, path })
+    }
+}
+
+/// A directory that is fit for a recording, if there is room.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The directory.
+    pub(crate) directory: Directory,
+    /// Whether its files live in memory.
+    pub(crate) on_tmpfs: bool,
+    /// Bytes that a recording may take there, `None` if the file system has no limit.
+    free_bytes: Option<u64>,
+}
+
+impl Place {
+    /// The directory that was asked for, created with mode 0700 if there is none.
+    ///
+    /// # Errors
+    /// A directory that cannot be had, or is on a refused file system.
+    pub(crate) fn asked_for(directory: &Path) -> Result<Place, Error> {
+        Place::of(Directory::asked_for(directory)?)
     }
 
     /// The user's own directory on tmpfs, which others use too: half of what is
@@ -114,17 +131,17 @@ impl Place {
             let found = format!("its mode is {:03o}, not 700", stat.st_mode & 0o777);
             return Err(Error::directory(&path, found, "chmod it or set TTLOG_DIR"));
         }
-        Place::of(fd, path)
+        Place::of(Directory { fd, path })
     }
 
-    fn of(directory: OwnedFd, path: PathBuf) -> Result<Place, Error> {
-        let stat = fstatfs(&directory).map_err(|error| Error::io("look at", &path, error))?;
+    fn of(directory: Directory) -> Result<Place, Error> {
+        let path = &directory.path;
+        let stat = fstatfs(&directory.fd).map_err(|error| Error::io("look at", path, error))?;
         if let Some(kind) = refused(magic(&stat)) {
-            return Err(Error::network_file_system(&path, kind));
+            return Err(Error::network_file_system(path, kind));
         }
         Ok(Place {
             directory,
-            path,
             on_tmpfs: is_in_memory(magic(&stat)),
             free_bytes: free(&stat),
         })
@@ -136,7 +153,9 @@ impl Place {
     /// It has not.
     pub(crate) fn has_room(&self, file_bytes: u64) -> Result<(), Error> {
         match self.free_bytes {
-            Some(free) if free < file_bytes => Err(Error::no_room(&self.path, file_bytes, free)),
+            Some(free) if free < file_bytes => {
+                Err(Error::no_room(&self.directory.path, file_bytes, free))
+            }
             _ => Ok(()),
         }
     }
@@ -217,8 +236,8 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let place = Place::asked_for(&top.path().join("a/b")).unwrap();
         assert_eq!(mode(&top.path().join("a")), 0o700);
-        assert_eq!(mode(&place.path), 0o700);
-        assert!(place.path.is_absolute());
+        assert_eq!(mode(&place.directory.path), 0o700);
+        assert!(place.directory.path.is_absolute());
     }
 
     #[test]
@@ -243,7 +262,7 @@ mod tests {
         for _ in 0..2 {
             let place = Place::private(top.path()).unwrap();
             assert_eq!(
-                (place.path.clone(), mode(&place.path)),
+                (place.directory.path.clone(), mode(&place.directory.path)),
                 (own(top.path()), 0o700)
             );
         }

@@ -1,10 +1,11 @@
 //! The handle of a recorder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::linux::core::Core;
-use crate::{Layer, Stats, Subscriber};
+use crate::linux::{registry, snapshot};
+use crate::{Error, Layer, Stats, Subscriber};
 use tracing_core::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{Filtered, Targets};
@@ -62,16 +63,47 @@ impl Recorder {
         Subscriber::new(self.core.clone(), self.filter.clone())
     }
 
+    /// Writes a snapshot of the last seconds, as many as the window has, and gives its
+    /// path: `ttlog-<pid>-<timestamp>.bin` in the snapshot directory. `why` is kept in
+    /// it and in the recording, as an incident.
+    ///
+    /// It takes some tens of milliseconds and some times the memory of the recording,
+    /// on a thread that ends with it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let place = directory.path();
+    /// let builder = ttlog::builder().directory(place).snapshot_directory(place);
+    /// let recorder = builder.create()?;
+    /// let snapshot = recorder.flush_snapshot("the queue is full")?;
+    /// assert!(snapshot.is_file());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// It cannot be written, this process was forked from the one that records, or
+    /// `TTLOG=off` said that there is no recording.
+    pub fn flush_snapshot(&self, why: &str) -> Result<PathBuf, Error> {
+        let off = || Error::no_snapshot("TTLOG=off said that nothing is recorded", "unset it");
+        let core = self.core.as_ref().ok_or_else(off)?;
+        snapshot::asked_for(core, why, None)
+    }
+
     /// What was recorded so far, and what was not.
     pub fn stats(&self) -> Stats {
         let Some(core) = &self.core else {
             return Stats::default();
         };
         let (events, dropped) = core.counts();
+        let (snapshots, snapshots_skipped) = core.snapshots.counts();
         Stats {
             events,
             dropped,
             open_spans: core.spans.open_spans(),
+            incidents: core.incidents.count(),
+            snapshots,
+            snapshots_skipped,
         }
     }
 
@@ -86,6 +118,15 @@ impl Recorder {
             _ => log::LevelFilter::Trace,
         }
     }
+}
+
+/// [`crate::flush_snapshot`].
+///
+/// # Errors
+/// There is no recorder, or as [`Recorder::flush_snapshot`].
+pub(crate) fn flush_snapshot(why: &str) -> Result<PathBuf, Error> {
+    let none = || Error::no_snapshot("there is no recorder in this process", "call init first");
+    snapshot::asked_for(registry::installed().ok_or_else(none)?, why, None)
 }
 
 impl std::fmt::Debug for Recorder {

@@ -1,40 +1,99 @@
 //! The cores of this process, which live until it ends.
 //!
-//! `atexit` writes the cause of an end by return from `main` or `exit` into each.
+//! A list that only grows: whoever walks it, a signal handler included, waits for
+//! nobody. At the process's exit each gets the cause of an end.
 
-use std::sync::{Arc, Once, RwLock};
+use std::sync::{Arc, Once, OnceLock};
 
-use crate::linux::core::Core;
-use ttlog_format::cause::Kind;
+use crate::linux::core::{Core, Here};
+use ttlog_format::cause::{Cause, Kind};
 
-static CORES: RwLock<Vec<Arc<Core>>> = RwLock::new(Vec::new());
+struct Node {
+    core: Arc<Core>,
+    next: OnceLock<Box<Node>>,
+}
+
+static FIRST: OnceLock<Box<Node>> = OnceLock::new();
+
+static INSTALLED: OnceLock<Arc<Core>> = OnceLock::new();
 
 /// Keeps a core until the process ends.
 pub(crate) fn keep(core: Arc<Core>) {
     static AT_EXIT: Once = Once::new();
-    AT_EXIT.call_once(|| {
-        // SAFETY: `at_exit` is a function of this library, never unloaded, that
-        // neither panics nor waits.
-        let _ = unsafe { libc::atexit(at_exit) };
+    AT_EXIT.call_once(at_exit);
+    let mut node = Box::new(Node {
+        core,
+        next: OnceLock::new(),
     });
-    if let Ok(mut cores) = CORES.write() {
-        cores.push(core);
+    let mut place = &FIRST;
+    while let Err(back) = place.set(node) {
+        node = back;
+        let Some(taken) = place.get() else { return };
+        place = &taken.next;
     }
 }
 
-/// The core with this id. Never waits: a thread that ends just when another core
-/// is kept is found by its id later.
-pub(crate) fn core(id: u64) -> Option<Arc<Core>> {
-    if id == 0 {
-        return None;
-    }
-    let cores = CORES.try_read().ok()?;
-    cores.iter().find(|core| core.id == id).cloned()
+/// Keeps a core as the one whose subscriber is the global default.
+pub(crate) fn install(core: Arc<Core>) {
+    let _ = INSTALLED.set(core.clone());
+    keep(core);
 }
 
-extern "C" fn at_exit() {
-    if let Ok(cores) = CORES.try_read() {
-        let here = cores.iter().filter_map(|core| core.here());
-        here.for_each(|core| core.cause(Kind::Exit));
+/// All cores, oldest first.
+pub(crate) fn cores() -> impl Iterator<Item = &'static Arc<Core>> {
+    let first = FIRST.get();
+    let nodes = std::iter::successors(first, |node| node.next.get());
+    nodes.map(|node| &node.core)
+}
+
+/// The cores that record this process, and not the one that it was forked from.
+pub(crate) fn here() -> impl Iterator<Item = Here<'static>> {
+    cores().filter_map(|core| core.here())
+}
+
+/// The core with this id.
+pub(crate) fn core(id: u64) -> Option<&'static Core> {
+    cores().find(|core| core.id == id).map(|core| &**core)
+}
+
+/// The core that was installed, else the newest.
+pub(crate) fn installed() -> Option<&'static Arc<Core>> {
+    INSTALLED.get().or_else(|| cores().last())
+}
+
+fn ended(status: Option<i32>) {
+    here().for_each(|here| {
+        here.cause(Cause {
+            kind: Kind::Exit,
+            status,
+            ..Cause::default()
+        });
+    });
+}
+
+/// Has [`ended`] called at the process's exit, with the status, which glibc tells
+/// (on_exit(3)).
+#[cfg(target_env = "gnu")]
+fn at_exit() {
+    use std::ffi::{c_int, c_void};
+    unsafe extern "C" {
+        fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
     }
+    extern "C" fn exited(status: c_int, _: *mut c_void) {
+        // Of the status, waitpid(2) gives the low 8 bits.
+        ended(Some(status & 0xff));
+    }
+    // SAFETY: `exited` is a function of this library, never unloaded, that neither
+    // panics nor waits; its argument is not used.
+    let _ = unsafe { on_exit(exited, std::ptr::null_mut()) };
+}
+
+/// Has [`ended`] called at the process's exit.
+#[cfg(not(target_env = "gnu"))]
+fn at_exit() {
+    extern "C" fn exited() {
+        ended(None);
+    }
+    // SAFETY: as for glibc.
+    let _ = unsafe { libc::atexit(exited) };
 }

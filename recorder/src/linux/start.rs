@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::linux::asked::Asked;
 use crate::linux::clock::Clock;
 use crate::linux::core::{Core, Parts};
 use crate::linux::create::{self, Created};
+use crate::linux::fatal;
+use crate::linux::kept::Kept;
 use crate::linux::memory::{Memory, Sentinel};
+use crate::linux::panic;
 use crate::linux::recorder::Recorder;
 use crate::linux::registry;
+use crate::linux::snapshot::Snapshots;
 use crate::settings::Settings;
 use tracing_core::dispatcher::{Dispatch, set_global_default};
 use tracing_subscriber::filter::Targets;
@@ -24,7 +29,8 @@ use ttlog_format::header::Header;
 /// # Errors
 /// No recording can be had, or a global default is there; no file is left.
 pub(crate) fn init(settings: Settings) -> Result<Recorder, Error> {
-    let (core, filter) = begin(settings)?;
+    let asked = Asked::new(&settings)?;
+    let (core, filter) = begin(&settings)?;
     let Some(core) = core else {
         return Ok(Recorder::new(None, filter, 0));
     };
@@ -34,7 +40,8 @@ pub(crate) fn init(settings: Settings) -> Result<Recorder, Error> {
         remove(&core.path);
         return Err(Error::already_installed_by(cause));
     }
-    registry::keep(core);
+    registry::install(core.clone());
+    hook(&core, asked)?;
     // The host's own logger, if it has one, stays what it is.
     let _ = tracing_log::LogTracer::builder()
         .with_max_level(recorder.log_level())
@@ -47,14 +54,32 @@ pub(crate) fn init(settings: Settings) -> Result<Recorder, Error> {
 /// # Errors
 /// No recording can be had; no file is left.
 pub(crate) fn create(settings: Settings) -> Result<Recorder, Error> {
-    let (core, filter) = begin(settings)?;
+    let asked = Asked::new(&settings)?;
+    let (core, filter) = begin(&settings)?;
     let slots = core.as_ref().map_or(0, |core| core.span_slots());
-    core.iter().cloned().for_each(registry::keep);
+    if let Some(core) = &core {
+        registry::keep(core.clone());
+        hook(core, asked)?;
+    }
     Ok(Recorder::new(core, filter, slots))
 }
 
+/// Puts the hooks in place that were asked for; only now, since they stay.
+///
+/// # Errors
+/// There is no thread to wait for signals.
+fn hook(core: &Arc<Core>, asked: Asked) -> Result<(), Error> {
+    if core.panics {
+        panic::install();
+    }
+    if core.faults {
+        fatal::install();
+    }
+    asked.wait(core)
+}
+
 /// The core, unless the environment says that there shall be none.
-fn begin(settings: Settings) -> Result<(Option<Arc<Core>>, Targets), Error> {
+fn begin(settings: &Settings) -> Result<(Option<Arc<Core>>, Targets), Error> {
     let text = settings.filter();
     let filter: Targets = text.parse().map_err(|cause| Error::filter(text, cause))?;
     if settings.off {
@@ -66,12 +91,10 @@ fn begin(settings: Settings) -> Result<(Option<Arc<Core>>, Targets), Error> {
     let clock = Clock::new();
     let sentinel = Sentinel::new()
         .map_err(|cause| Error::io("watch for forks by", "MADV_WIPEONFORK", cause))?;
-    let created = create::create(&settings, || clock.sample(), clock.source())?;
+    let created = create::create(settings, || clock.sample(), clock.source())?;
     let path = created.path.clone();
-    let core = core_over(created, clock, sentinel).ok_or_else(|| {
-        remove(&path);
-        Error::io("have memory beside", path, io::ErrorKind::OutOfMemory)
-    })?;
+    let core = core_over(created, clock, sentinel, settings);
+    let core = core.inspect_err(|_| remove(&path))?;
     Ok((Some(Arc::new(core)), filter))
 }
 
@@ -80,9 +103,16 @@ fn remove(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 
-fn core_over(created: Created, clock: Clock, sentinel: Sentinel) -> Option<Core> {
-    let header = created.header;
-    Core::new(Parts {
+fn core_over(
+    created: Created,
+    clock: Clock,
+    sentinel: Sentinel,
+    settings: &Settings,
+) -> Result<Core, Error> {
+    let (header, path) = (created.header, created.path);
+    let file = Kept::new(created.file, &path);
+    let file = file.map_err(|error| Error::io("look at", &path, error))?;
+    let parts = Parts {
         memory: Memory::mapped(created.map),
         layout: header.layout,
         recording: header.recording,
@@ -90,9 +120,14 @@ fn core_over(created: Created, clock: Clock, sentinel: Sentinel) -> Option<Core>
         clock,
         window: Duration::from_nanos(header.window_ns),
         ticks_per_second: ticks_per_second(&header),
-        path: created.path,
-        file: Some(created.file),
-    })
+        path: path.clone(),
+        file: Some(file),
+        snapshots: Snapshots::new(settings)?,
+        panics: settings.panic_hook.unwrap_or(true),
+        faults: settings.fatal_signals.unwrap_or(true),
+    };
+    let no_memory = || Error::io("have memory beside", path, io::ErrorKind::OutOfMemory);
+    Core::new(parts).ok_or_else(no_memory)
 }
 
 /// The rate of the ticks between the two samples of the start; exact enough for

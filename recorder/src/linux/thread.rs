@@ -180,6 +180,16 @@ pub(crate) fn is_gone(thread: u32) -> bool {
     answer == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
 }
 
+/// The calling thread's name, as far as it is kept.
+pub(crate) fn own_name() -> String {
+    let name = name(id());
+    let len = name
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(name.len());
+    String::from_utf8_lossy(&name[..len]).into_owned()
+}
+
 /// The calling thread's name, cut, as the kernel has it; as Rust has it where the
 /// kernel's 15 bytes may not be all of it, and "main" for the first thread.
 fn name(id: u32) -> [u8; THREAD_NAME_BYTES] {

@@ -149,7 +149,7 @@ fn without_unnamed_files_a_dot_name_does() {
     let (settings, sampler) = (settings(top.path()), sampler());
     let request = request(&settings, &sampler);
     for _ in 0..2 {
-        let unfinished = Unfinished::create_with_dot(&place).unwrap();
+        let unfinished = Unfinished::create_with_dot(&place.directory).unwrap();
         let name = names(top.path()).remove(0);
         assert!(
             name.starts_with(".ttlog-") && name.ends_with(".tmp"),
@@ -173,9 +173,9 @@ fn an_unfinished_file_is_gone_when_it_is_dropped() {
     let top = tempfile::tempdir().unwrap();
     let place = Place::asked_for(top.path()).unwrap();
     for create in [Unfinished::create, Unfinished::create_with_dot] {
-        let unfinished = create(&place).unwrap();
-        unfinished.prepare(1 << 20).unwrap();
-        let too_long = unfinished.prepare(1 << 62).unwrap_err().to_string();
+        let unfinished = create(&place.directory).unwrap();
+        prepare(&unfinished, 1 << 20).unwrap();
+        let too_long = prepare(&unfinished, 1 << 62).unwrap_err().to_string();
         assert!(too_long.starts_with("cannot allocate /"), "{too_long}");
         drop(unfinished);
         assert_eq!(names(top.path()), [""; 0]);

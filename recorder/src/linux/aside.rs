@@ -1,0 +1,81 @@
+//! Work done aside, on a thread of its own: what needs more stack than whoever asks
+//! for it may have, or more time than it may take.
+//!
+//! Such a thread takes no signal that is the host's, and a panic on it, which would
+//! be a bug here, ends nothing but it and is not heard of.
+
+use std::cell::Cell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::mpsc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use crate::linux::fatal;
+
+/// Salvage, compression and what they call take a small part of it.
+const STACK_BYTES: usize = 1 << 20;
+
+thread_local! {
+    static IS_ASIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is one of those here.
+pub(crate) fn is_here() -> bool {
+    IS_ASIDE.get()
+}
+
+/// Does `work` on a thread of its own and waits for it, at most as long as `patience`
+/// says; the work goes on after that. `None` if it took longer, or there is no thread.
+pub(crate) fn wait_for<T: Send + 'static>(
+    patience: Option<Duration>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, result) = mpsc::sync_channel(1);
+    spawn("ttlog", move || {
+        // Nobody waits any more: the result is of no use.
+        let _ = done.send(work());
+    })
+    .ok()?;
+    match patience {
+        Some(patience) => result.recv_timeout(patience).ok(),
+        None => result.recv().ok(),
+    }
+}
+
+/// A thread with this name that takes no signal but those of its own faults.
+///
+/// # Errors
+/// There is no thread to be had.
+pub(crate) fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let begin = move || {
+        IS_ASIDE.set(true);
+        work();
+    };
+    let builder = Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+    with_signals_blocked(|| builder.spawn(begin))
+}
+
+/// Calls `spawn` with signals blocked, which a new thread inherits.
+fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
+    let mut all = MaybeUninit::uninit();
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set that it is given.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    for signal in fatal::SIGNALS {
+        // SAFETY: the set was initialised above.
+        unsafe { libc::sigdelset(all.as_mut_ptr(), signal) };
+    }
+    let set = libc::SIG_SETMASK;
+    // SAFETY: both sets are valid to read and to write; the mask is this thread's own.
+    let changed = unsafe { libc::pthread_sigmask(set, all.as_ptr(), before.as_mut_ptr()) } == 0;
+    let result = spawn();
+    if changed {
+        // SAFETY: the call above has initialised the set that was in force before.
+        unsafe { libc::pthread_sigmask(set, before.as_ptr(), std::ptr::null_mut()) };
+    }
+    result
+}
