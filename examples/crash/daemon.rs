@@ -4,18 +4,23 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tower_http::trace::{DefaultMakeSpan, TraceLayer};
-use tracing::{Level, Span, debug, error, field, info, instrument, trace, warn};
+use tracing::{Instrument, Level, Span, debug, error, field, info, instrument, trace, warn};
 
 /// The daemon outlives no parent that died without killing it.
 const LIFE: Duration = Duration::from_secs(30);
+
+/// What supervisors end a daemon by.
+pub(crate) const SIGTERM: i32 = 15;
 
 /// Orders above this are declined, in cents.
 const CREDIT_LIMIT: u64 = 90_000;
@@ -25,7 +30,9 @@ pub(crate) fn run(directory: PathBuf) -> crate::Result<()> {
     let _recorder = ttlog::builder()
         .name("crash")
         .filter("trace")
-        .directory(directory)
+        .directory(&directory)
+        .snapshot_directory(&directory)
+        .terminate_on(SIGTERM)
         .init()?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -41,19 +48,72 @@ async fn serve() -> crate::Result<()> {
     info!(port, "listening");
     println!("{port}");
     io::stdout().flush()?;
-    match timeout(LIFE, axum::serve(listener, router()).into_future()).await {
-        Ok(served) => Ok(served?),
-        Err(_) => Err("nobody killed the daemon".into()),
+    let (start, mut started) = mpsc::channel(1);
+    let serving = axum::serve(listener, router(start)).into_future();
+    tokio::select! {
+        served = timeout(LIFE, serving) => match served {
+            Ok(served) => Ok(served?),
+            Err(_) => Err("nobody killed the daemon".into()),
+        },
+        Some(audit) = started.recv() => {
+            // A panic of a task ends the task; this one is the daemon's business.
+            let audit: JoinHandle<()> = audit;
+            audit.await.expect("the audit is done");
+            Ok(())
+        }
     }
 }
 
-fn router() -> Router {
+fn router(start: Audits) -> Router {
     let span = DefaultMakeSpan::new().level(Level::INFO);
     Router::new()
         .route("/users/{id}", get(user))
         .route("/orders", post(order))
         .route("/report", get(report))
+        .route("/die/{how}", get(die))
+        .with_state(start)
         .layer(TraceLayer::new_for_http().make_span_with(span))
+}
+
+/// Where tasks go that `main` waits for.
+type Audits = mpsc::Sender<JoinHandle<()>>;
+
+/// Dies as it is asked to, in the middle of a request.
+#[instrument(level = "info", skip(audits))]
+async fn die(State(audits): State<Audits>, Path(how): Path<String>) -> StatusCode {
+    warn!("about to die");
+    match how.as_str() {
+        "panic" => {
+            let audit = tokio::spawn(audit(99).in_current_span());
+            let _ = audits.send(audit).await;
+        }
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(3),
+        "segv" => {
+            let nowhere = std::hint::black_box(std::ptr::null::<u64>().wrapping_add(1));
+            // SAFETY: none: this is the fault that was asked for.
+            let read = unsafe { nowhere.read_volatile() };
+            std::hint::black_box(read);
+        }
+        "overflow" => drop(deeper(1)),
+        _ => return StatusCode::NOT_FOUND,
+    }
+    sleep(LIFE).await;
+    StatusCode::OK
+}
+
+/// A task that finds what must not be.
+#[instrument(level = "info")]
+async fn audit(account: u64) {
+    sleep(Duration::from_millis(1)).await;
+    panic!("account {account} is overdrawn");
+}
+
+/// Needs a stack without an end.
+#[expect(unconditional_recursion, reason = "that is what it is for")]
+fn deeper(depth: u64) -> u64 {
+    let room = std::hint::black_box([depth; 64]);
+    deeper(depth + 1) + room[7]
 }
 
 async fn user(Path(id): Path<u64>) -> Result<String, StatusCode> {

@@ -47,6 +47,15 @@ impl Load {
     }
 }
 
+/// Asks for `path` on a connection of its own, and for no answer.
+pub(crate) fn ask_once(port: u16, path: &str) {
+    let asked = Connection::open(port).and_then(|mut connection| {
+        connection.request(&format!("GET {path} HTTP/1.1\r\nHost: crash\r\n\r\n"))
+    });
+    // Whoever dies of a question does not answer it.
+    drop(asked);
+}
+
 fn ask(client: u64, mut connection: Connection, answered: &AtomicU64) {
     for number in 0..REQUESTS {
         if connection.request(&request(client, number)).is_err() {

@@ -35,6 +35,21 @@ impl When {
 /// What ends a colour.
 pub(crate) const PLAIN: &str = "\x1b[0m";
 
+/// What begins the colour of what went wrong.
+pub(crate) const BAD: &str = "\x1b[1;31m";
+
+/// What begins the colour of what is as it should be.
+pub(crate) const GOOD: &str = "\x1b[1;32m";
+
+/// What begins the colour of what is to be looked at.
+pub(crate) const DOUBTFUL: &str = "\x1b[1;33m";
+
+/// What begins the colour of a heading.
+pub(crate) const HEADING: &str = "\x1b[1m";
+
+/// What begins the colour of what is read last.
+pub(crate) const FAINT: &str = "\x1b[2m";
+
 /// What begins the colour of a level.
 pub(crate) fn of(level: Level) -> &'static str {
     match level {

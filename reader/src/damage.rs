@@ -19,7 +19,20 @@ pub(crate) fn words(ledger: &Ledger) -> Option<String> {
         .filter(|(count, ..)| *count > 0)
         .map(|(count, one, more)| format!("{count} {}", if *count == 1 { one } else { more }))
         .collect();
-    (!found.is_empty()).then(|| format!("recovered with damage: {}", found.join(", ")))
+    let damage =
+        (!found.is_empty()).then(|| format!("recovered with damage: {}", found.join(", ")));
+    let clauses: Vec<String> = damage.into_iter().chain(early_end(ledger)).collect();
+    (!clauses.is_empty()).then(|| clauses.join("; "))
+}
+
+/// That a snapshot was cut.
+fn early_end(ledger: &Ledger) -> Option<String> {
+    let missing = match ledger.missing_items {
+        0 => return None,
+        1 => "1 item is missing".to_owned(),
+        items => format!("{items} items are missing"),
+    };
+    Some(format!("the snapshot ends early: {missing}"))
 }
 
 #[cfg(test)]
@@ -37,6 +50,24 @@ mod tests {
         assert_eq!(
             words(&ledger).as_deref(),
             Some("recovered with damage: 2 damaged blocks, 1 torn event")
+        );
+    }
+
+    #[test]
+    fn a_snapshot_that_was_cut_is_damage() {
+        let mut ledger = Ledger {
+            missing_items: 12,
+            before_window: 3,
+            ..Ledger::default()
+        };
+        assert_eq!(
+            words(&ledger).as_deref(),
+            Some("the snapshot ends early: 12 items are missing")
+        );
+        (ledger.missing_items, ledger.counts.torn) = (1, 1);
+        assert_eq!(
+            words(&ledger).as_deref(),
+            Some("recovered with damage: 1 torn event; the snapshot ends early: 1 item is missing")
         );
     }
 }

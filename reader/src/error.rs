@@ -10,6 +10,7 @@ use std::path::Path;
 
 use ttlog_format::VERSION;
 use ttlog_format::salvage;
+use ttlog_format::snapshot;
 
 use crate::escape::escape;
 
@@ -24,6 +25,8 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Input,
+    /// A file that was to be made.
+    File,
     Output,
     /// Whoever read the output has gone.
     ClosedPipe,
@@ -38,7 +41,7 @@ impl Error {
 
     /// Whether there is nothing left to write to.
     pub(crate) fn is_output(&self) -> bool {
-        self.kind != Kind::Input
+        matches!(self.kind, Kind::Output | Kind::ClosedPipe)
     }
 
     fn input(words: String) -> Error {
@@ -88,7 +91,7 @@ impl Error {
     pub(crate) fn no_recordings(directory: &Path) -> Error {
         let directory = shown(directory);
         Error::input(format!(
-            "no recordings in {directory} (expected files named ttlog-<pid>-<timestamp>.ring)"
+            "no recordings in {directory} (expected files named ttlog-<pid>-<timestamp>.ring or .bin)"
         ))
     }
 
@@ -119,6 +122,43 @@ impl Error {
                 "cannot read {path_shown}: the header at its beginning and its copy at the end \
                  are damaged or missing (if this is a copy, try the original)"
             )),
+        }
+    }
+
+    pub(crate) fn snapshot(path: &Path, cause: snapshot::Error) -> Error {
+        let path_shown = shown(path);
+        match cause {
+            snapshot::Error::Read(cause) => Error::read(path, cause),
+            snapshot::Error::NoHead(why) => Error::input(format!(
+                "cannot read {path_shown}: it begins as a snapshot does, but its head is damaged \
+                 or missing: {} (if this is a copy, try the original)",
+                escape(why.as_bytes())
+            )),
+            snapshot::Error::Unsupported { version } => Error::input(format!(
+                "{path_shown} is a snapshot of version {version}, this reader knows version {}: \
+                 use a newer ttlog-reader",
+                snapshot::VERSION
+            )),
+        }
+    }
+
+    pub(crate) fn taken(path: &Path) -> Error {
+        let words = format!(
+            "cannot write {}: it is there already; remove it or choose another name",
+            shown(path)
+        );
+        Error {
+            kind: Kind::File,
+            ..Error::input(words)
+        }
+    }
+
+    pub(crate) fn write(path: &Path, cause: io::Error) -> Error {
+        let words = format!("cannot write {}: {cause}", shown(path));
+        Error {
+            kind: Kind::File,
+            cause: Some(cause),
+            ..Error::input(words)
         }
     }
 
@@ -183,6 +223,25 @@ mod tests {
             Error::salvage(path, newer).to_string(),
             "demo.bin is of format version 9, this reader knows version 0: use a newer ttlog-reader"
         );
+    }
+
+    #[test]
+    fn an_error_about_a_snapshot_says_the_way_out() {
+        let path = Path::new("demo.bin");
+        let newer = snapshot::Error::Unsupported { version: 9 };
+        assert_eq!(
+            Error::snapshot(path, newer).to_string(),
+            "demo.bin is a snapshot of version 9, this reader knows version 0: \
+             use a newer ttlog-reader"
+        );
+        let evil = snapshot::Error::NoHead("its format is \x1b[2J".into());
+        let words = Error::snapshot(path, evil).to_string();
+        assert!(words.contains(r"its format is \x1b[2J (if"), "{words}");
+        assert_eq!(
+            Error::taken(path).to_string(),
+            "cannot write demo.bin: it is there already; remove it or choose another name"
+        );
+        assert!(!Error::taken(path).is_output());
     }
 
     #[test]

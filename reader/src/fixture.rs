@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ttlog_format::cause::{self, Cause};
 use ttlog_format::clock::{Sample, Source};
 use ttlog_format::header::{Header, Layout};
+use ttlog_format::incident::{self, Incident, Module};
 use ttlog_format::salvage::{Counts, Entry, Ledger, Recording, Span, Thread, What};
 use ttlog_format::site::{CallSite, Level};
 use ttlog_format::span::SpanId;
@@ -232,4 +234,100 @@ pub(crate) fn recording() -> Recording {
         entries: entries(),
         end_ns: at(5),
     }
+}
+
+/// Requests with a query each that no thread is in: a pair every millisecond.
+pub(crate) fn idle_pairs(pairs: u32) -> Recording {
+    let mut recording = recording();
+    recording.threads[0].stack.clear();
+    recording.spans.clear();
+    for pair in 0..pairs {
+        let (outer, inner) = (
+            SpanId::in_slot(2 * pair, 1),
+            SpanId::in_slot(2 * pair + 1, 1),
+        );
+        let millis = u64::from(pair);
+        let number = Value::U64(millis);
+        let mut add = |id, site, parent, value| {
+            let span = idle(id, site, parent, at(millis), value);
+            recording.spans.insert(id, span);
+        };
+        add(outer, 1, None, number);
+        add(inner, 2, Some(outer), string("users"));
+    }
+    recording.end_ns = at(4_000);
+    recording
+}
+
+/// Idle spans, each in the one before.
+pub(crate) fn idle_chain(depth: u32) -> Recording {
+    let mut recording = idle_pairs(0);
+    for i in 0..depth {
+        let id = SpanId::in_slot(i, 1);
+        let parent = i.checked_sub(1).map(|before| SpanId::in_slot(before, 1));
+        let span = idle(id, 2, parent, at(i.into()), string("users"));
+        recording.spans.insert(id, span);
+    }
+    recording
+}
+
+fn idle(id: SpanId, site: u64, parent: Option<SpanId>, opened_ns: u64, value: Value) -> Span {
+    Span {
+        id: Some(id),
+        site,
+        parent,
+        opened_ns,
+        fields: vec![(opened_ns, Field { index: 0, value })],
+        open: true,
+        entered_ns: Some(opened_ns + 100_000),
+    }
+}
+
+/// One of which a thread panicked in a span, with symbols.
+pub(crate) fn panicked() -> Recording {
+    let incident = Incident {
+        kind: incident::Kind::Panic,
+        wall_ns: at(6),
+        thread: 1,
+        thread_id: 4712,
+        thread_name: "worker-1".into(),
+        message: "index out of bounds: the len is 3 but the index is 7".into(),
+        location: "src/main.rs:7:5".into(),
+        stack: vec![request(), query()],
+        frames: vec![0x1000 + 0x1234, 0x1000 + 0x2000, 0x10],
+        modules: vec![Module {
+            base: 0x1000,
+            range: (0x1000, 0x9000),
+            build_id: "deadbeef".into(),
+            name: "/usr/bin/payments".into(),
+        }],
+        symbols: vec![
+            "payments::find at src/main.rs:7".into(),
+            "payments::main".into(),
+        ],
+        ..Incident::default()
+    };
+    let mut recording = recording();
+    recording.incidents.push(incident);
+    recording.ledger.incidents = 3;
+    recording.end_ns = at(6);
+    recording
+}
+
+/// One whose thread met a fatal signal.
+pub(crate) fn signalled() -> Recording {
+    let mut recording = recording();
+    recording.causes.push(Cause {
+        kind: cause::Kind::Signal,
+        thread: 1,
+        thread_id: 4712,
+        wall_ns: at(6),
+        signal: 11,
+        code: 1,
+        address: Some(0),
+        program_counter: 0x10,
+        ..Cause::default()
+    });
+    recording.end_ns = at(6);
+    recording
 }

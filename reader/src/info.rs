@@ -7,7 +7,7 @@
 //! process      4711 of user 1000 on node-7
 //! …
 //! verdict      killed
-//!              no cause was written
+//! evidence     no cause was written
 //!              process 4711 is gone
 //!              boot id unchanged
 //!
@@ -36,12 +36,15 @@ use clap::ValueEnum;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use serde::Serialize;
 use ttlog_format::salvage::{Counts, Ledger, Thread};
+use ttlog_format::snapshot::{Made, Maker};
+use ttlog_format::verdict::Verdict;
 
 use crate::escape::escape;
+use crate::evidence;
 use crate::input::Opened;
 use crate::json;
+use crate::signal;
 use crate::text::utc;
-use crate::verdict::Verdict;
 
 /// Show what recordings are, what became of their processes, and their accounts
 #[derive(Clone, Debug, clap::Args)]
@@ -87,8 +90,19 @@ struct Info<'a> {
     path: String,
     verdict: &'a Verdict,
     window_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<OfSnapshot<'a>>,
     threads: Vec<OfThread<'a>>,
     ledger: OfLedger,
+}
+
+#[derive(Serialize)]
+struct OfSnapshot<'a> {
+    by: Maker,
+    why: &'a str,
+    made: String,
+    recording: &'a str,
+    window_ns: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -110,7 +124,11 @@ struct OfLedger {
     spans_without_slot: u64,
     sites_without_room: u64,
     events_without_site: u64,
+    incidents: u64,
+    snapshots_skipped: u64,
     missing_bytes: u64,
+    before_window: u64,
+    missing_items: u64,
     exact: bool,
 }
 
@@ -129,6 +147,7 @@ impl<'a> Info<'a> {
             path,
             recording,
             verdict,
+            made,
         } = opened;
         Info {
             name: &recording.header.name,
@@ -136,8 +155,21 @@ impl<'a> Info<'a> {
             path: path.to_string_lossy().into_owned(),
             verdict,
             window_ns: recording.header.window_ns,
+            snapshot: made.as_ref().map(OfSnapshot::new),
             threads: recording.threads.iter().map(OfThread::new).collect(),
             ledger: OfLedger::new(&recording.ledger),
+        }
+    }
+}
+
+impl OfSnapshot<'_> {
+    fn new(made: &Made) -> OfSnapshot<'_> {
+        OfSnapshot {
+            by: made.by,
+            why: &made.why,
+            made: utc(made.wall_ns),
+            recording: &made.recording,
+            window_ns: made.window_ns,
         }
     }
 }
@@ -163,7 +195,11 @@ impl OfLedger {
             spans_without_slot: ledger.spans_without_slot,
             sites_without_room: ledger.sites_without_room,
             events_without_site: ledger.events_without_site,
+            incidents: ledger.incidents,
+            snapshots_skipped: ledger.snapshots_skipped,
             missing_bytes: ledger.missing_bytes,
+            before_window: ledger.before_window,
+            missing_items: ledger.missing_items,
             exact: ledger.exact,
         }
     }
@@ -189,7 +225,7 @@ impl OfCounts {
 }
 
 /// A table without lines but one below its header, no wider than the terminal.
-fn table() -> Table {
+pub(crate) fn table() -> Table {
     let below_header = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
     table
@@ -200,7 +236,7 @@ fn table() -> Table {
 
 /// The table's lines. All columns but the first stand apart from the one before, and
 /// those from `numbers` on are right-aligned.
-fn lines(mut table: Table, apart: u16, numbers: usize) -> String {
+pub(crate) fn lines(mut table: Table, apart: u16, numbers: usize) -> String {
     for (i, column) in table.column_iter_mut().enumerate() {
         column.set_padding((if i > 0 { apart } else { 0 }, 0));
         if i >= numbers {
@@ -231,11 +267,58 @@ fn identity(opened: &Opened) -> String {
     row("window", &seconds(header.window_ns));
     row("capacity", &capacity(opened));
     row("filter", &header.filter);
-    row("verdict", &opened.verdict.kind.to_string());
-    for words in &opened.verdict.evidence {
-        row("", words);
+    for (name, words) in opened.made.iter().flat_map(making) {
+        row(name, &words);
+    }
+    for (name, words) in judgement(&opened.verdict) {
+        row(name, &words);
     }
     lines(table, 2, 2)
+}
+
+/// How a snapshot came to be.
+fn making(made: &Made) -> [(&'static str, String); 4] {
+    let by = match made.by {
+        Maker::Process => "the process itself",
+        Maker::Reader => "a reader",
+    };
+    let holds = match made.window_ns {
+        None => "all that was readable".into(),
+        Some(window_ns) => format!("the last {}, and open spans", seconds(window_ns)),
+    };
+    [
+        ("snapshot", format!("made by {by} at {}", utc(made.wall_ns))),
+        ("because of", made.why.clone()),
+        ("holds", holds),
+        ("made of", made.recording.clone()),
+    ]
+}
+
+/// What became of the process, and how that is known.
+fn judgement(verdict: &Verdict) -> Vec<(&'static str, String)> {
+    let signal = verdict.signal.map(|signal| {
+        let address = verdict
+            .address
+            .map(|address| format!(" at address {address:#x}"));
+        format!(
+            "{} ({signal}){}",
+            signal::name(signal),
+            address.unwrap_or_default()
+        )
+    });
+    let mut rows = vec![("verdict", verdict.kind.to_string())];
+    rows.extend(signal.map(|words| ("signal", words)));
+    rows.extend(
+        verdict
+            .thread
+            .as_ref()
+            .map(|who| ("in", evidence::thread(who))),
+    );
+    rows.extend(verdict.message.clone().map(|words| ("message", words)));
+    rows.extend(verdict.location.clone().map(|words| ("location", words)));
+    let names = ["evidence"].into_iter().chain(std::iter::repeat(""));
+    rows.extend(names.zip(verdict.evidence.iter().cloned()));
+    rows
 }
 
 fn capacity(opened: &Opened) -> String {
@@ -339,6 +422,13 @@ fn account(ledger: &Ledger) -> String {
             "events without a call site",
             ledger.events_without_site.to_string(),
         ),
+        ("incidents", ledger.incidents.to_string()),
+        ("snapshots not made", ledger.snapshots_skipped.to_string()),
+        (
+            "entries before the window",
+            ledger.before_window.to_string(),
+        ),
+        ("missing items", ledger.missing_items.to_string()),
     ];
     for (name, words) in rows {
         table.add_row([name.to_owned(), words]);
@@ -350,7 +440,7 @@ fn account(ledger: &Ledger) -> String {
 mod tests {
     use super::*;
     use crate::fixture;
-    use crate::verdict::Kind;
+    use ttlog_format::verdict::{Kind, Who};
 
     fn opened() -> Opened {
         let evidence = vec!["process 4711 is gone".to_owned()];
@@ -362,14 +452,46 @@ mod tests {
             verdict: Verdict {
                 kind: Kind::Killed,
                 evidence,
+                ..Verdict::default()
             },
+            made: None,
+        }
+    }
+
+    fn snapshot() -> Opened {
+        let made = Made {
+            by: Maker::Process,
+            why: "panic\x1b[2J".into(),
+            window_ns: Some(5_000_000_000),
+            ..Made::default()
+        };
+        let verdict = Verdict {
+            kind: Kind::Panicked,
+            signal: Some(6),
+            address: Some(16),
+            thread: Some(Who {
+                id: 4712,
+                name: "worker-1".into(),
+            }),
+            message: Some("no\nroom".into()),
+            location: Some("src/main.rs:7:5".into()),
+            evidence: vec!["one".into(), "two".into()],
+        };
+        Opened {
+            made: Some(made),
+            verdict,
+            ..opened()
         }
     }
 
     fn written(output: Output) -> String {
+        written_of(&opened(), output)
+    }
+
+    fn written_of(opened: &Opened, output: Output) -> String {
         let mut out = Vec::new();
         write(
-            &opened(),
+            opened,
             &Arguments {
                 inputs: Vec::new(),
                 output,
@@ -398,5 +520,40 @@ mod tests {
         assert!(text.contains(r"evil\x1b[2J"), "{text}");
         assert!(!text.contains('\x1b'));
         assert!(text.contains("killed") && text.contains("/usr/bin/payments"));
+    }
+
+    #[test]
+    fn of_a_snapshot_it_is_told_how_it_came_to_be() {
+        let text = written_of(&snapshot(), Output::Text);
+        assert!(
+            text.contains("made by the process itself at 1970"),
+            "{text}"
+        );
+        assert!(text.contains(r"panic\x1b[2J"), "{text}");
+        assert!(text.contains("the last 5.000 s"), "{text}");
+        let json = written_of(&snapshot(), Output::Json);
+        let info: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(info["snapshot"]["by"], "process");
+        assert_eq!(info["snapshot"]["window_ns"], 5_000_000_000u64);
+        assert_eq!(info["ledger"]["missing_items"], 0);
+    }
+
+    #[test]
+    fn a_verdict_is_shown_with_all_that_is_known_of_it() {
+        let text = written_of(&snapshot(), Output::Text);
+        for words in [
+            "SIGABRT (6) at address 0x10",
+            r#"thread "worker-1" (4712)"#,
+            r"no\nroom",
+            "src/main.rs:7:5",
+        ] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+        let json = written_of(&snapshot(), Output::Json);
+        let info: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(info["verdict"]["signal"], 6);
+        assert_eq!(info["verdict"]["address"], 16);
+        assert_eq!(info["verdict"]["thread"]["id"], 4712);
+        assert_eq!(info["verdict"]["message"], "no\nroom");
     }
 }

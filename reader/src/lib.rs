@@ -15,17 +15,23 @@
 
 #![forbid(unsafe_code)]
 
+mod cgroup;
 mod colour;
 pub mod command;
 mod damage;
 mod error;
 mod escape;
+mod evidence;
+mod export;
 mod filter;
 mod info;
 mod input;
 mod json;
+mod list;
+mod postmortem;
 mod process;
 mod shown;
+mod signal;
 mod text;
 mod verdict;
 mod view;
@@ -36,4 +42,4 @@ mod fixture;
 pub use error::Error;
 pub use escape::escape;
 pub use input::{Opened, find, open};
-pub use verdict::{Kind, Verdict};
+pub use ttlog_format::verdict::{Kind, Verdict};

@@ -1,9 +1,11 @@
-//! Whether a recording's process still lives, as far as /proc can tell.
+//! Whether a recording's process still lives, as far as can be seen from here.
 //!
 //! A pid alone proves nothing, since pids are used again: the moment at which the
 //! process started must agree, and both must be meant in the same pid namespace.
+//! Where /proc cannot show that namespace, the lock that a process holds on its
+//! recording is asked. It comes last, since a forked child holds it too.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use ttlog_format::header::Header;
@@ -18,6 +20,64 @@ pub(crate) enum Life {
     /// Nobody here can say.
     Unknown(String),
 }
+
+/// Whether anybody holds the lock of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Somebody does.
+    Held,
+    /// Nobody does.
+    Free,
+    /// There is no lock to be asked: a copy, or no file at all.
+    Unknown,
+}
+
+impl Lock {
+    /// The lock of the recording with this header in `file`, if that is its own.
+    pub(crate) fn of(file: &File, header: &Header) -> Lock {
+        match inode(file) {
+            Some(inode) if inode != 0 && inode == header.inode => ask(file),
+            _ => Lock::Unknown,
+        }
+    }
+}
+
+#[cfg(unix)]
+fn inode(file: &File) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+
+    Some(file.metadata().ok()?.ino())
+}
+
+#[cfg(unix)]
+fn ask(file: &File) -> Lock {
+    use rustix::fs::{FlockOperation, flock};
+    use rustix::io::Errno;
+
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            // Closing the file would do it, too, but only after all of it was read.
+            let _ = flock(file, FlockOperation::Unlock);
+            Lock::Free
+        }
+        Err(Errno::WOULDBLOCK) => Lock::Held,
+        Err(_) => Lock::Unknown,
+    }
+}
+
+#[cfg(not(unix))]
+fn inode(_file: &File) -> Option<u64> {
+    None
+}
+
+#[cfg(not(unix))]
+fn ask(_file: &File) -> Lock {
+    Lock::Unknown
+}
+
+/// Inode number of the first pid namespace, from which all processes can be seen
+/// (`PROC_PID_INIT_INO` in the kernel).
+const INITIAL_NAMESPACE: u64 = 0xeffffffc;
 
 /// The system that the reader runs on, as /proc shows it.
 pub(crate) struct System {
@@ -45,27 +105,53 @@ impl System {
         Some(id.trim().replace('-', ""))
     }
 
-    /// Whether the process of `header`, if it was started since this boot, still lives.
-    pub(crate) fn life_of(&self, header: &Header) -> Life {
+    /// Whether the process of `header`, if it was started since this boot, still
+    /// lives. The lock of its recording is asked where nothing else tells.
+    pub(crate) fn life_of(&self, header: &Header, lock: impl FnOnce() -> Lock) -> Life {
         if self.stat("self").is_none() {
-            return Life::Unknown("there is no /proc here to find the process in".into());
+            return by_lock("there is no /proc here to find the process in", lock());
         }
-        match self.namespace() {
+        match self.namespace("self") {
             Some(own) if header.pid_namespace == 0 || own == header.pid_namespace => {
                 self.life_in_own_namespace(header)
             }
-            own => self.life_in_other_namespace(header, own),
+            own => self.life_in_other_namespace(header, own, lock),
         }
     }
 
-    /// Inode number of the reader's own pid namespace.
-    fn namespace(&self) -> Option<u64> {
-        let link = fs::read_link(self.proc.join("self/ns/pid")).ok()?;
+    /// Inode number of a process's pid namespace, if that may be seen.
+    fn namespace(&self, pid: &str) -> Option<u64> {
+        let link = fs::read_link(self.proc.join(pid).join("ns/pid")).ok()?;
         link.to_str()?
             .strip_prefix("pid:[")?
             .strip_suffix(']')?
             .parse()
             .ok()
+    }
+
+    /// Whether other users' processes are hidden (hidepid in proc(5)): the first one
+    /// of a namespace is always there. One's own never are.
+    fn hides(&self, header: &Header) -> bool {
+        self.stat("1").is_none() && self.user() != Some(header.uid)
+    }
+
+    /// The reader's own user id.
+    #[cfg(unix)]
+    fn user(&self) -> Option<u32> {
+        use std::os::unix::fs::MetadataExt;
+
+        Some(fs::metadata(self.proc.join("self")).ok()?.uid())
+    }
+
+    #[cfg(not(unix))]
+    fn user(&self) -> Option<u32> {
+        None
+    }
+
+    fn pids(&self) -> impl Iterator<Item = String> {
+        let entries = fs::read_dir(&self.proc).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     fn stat(&self, pid: &str) -> Option<Stat> {
@@ -75,6 +161,13 @@ impl System {
     fn life_in_own_namespace(&self, header: &Header) -> Life {
         let pid = header.pid;
         let Some(stat) = self.stat(&pid.to_string()) else {
+            if self.hides(header) {
+                return Life::Unknown(format!(
+                    "process {pid} cannot be seen: /proc hides what other users run \
+                     (ask as root or as user {})",
+                    header.uid
+                ));
+            }
             return Life::Gone(format!("process {pid} is gone"));
         };
         if stat.start_time != header.start_time {
@@ -103,7 +196,12 @@ impl System {
         dead(stat.state) && states.all(|task| dead(task.state))
     }
 
-    fn life_in_other_namespace(&self, header: &Header, own: Option<u64>) -> Life {
+    fn life_in_other_namespace(
+        &self,
+        header: &Header,
+        own: Option<u64>,
+        lock: impl FnOnce() -> Lock,
+    ) -> Life {
         let (pid, recorded) = (header.pid, header.pid_namespace);
         if let Some(outer) = self.find_by_inner_pid(header) {
             return Life::Runs(format!(
@@ -111,20 +209,30 @@ impl System {
                  with the recorded start time"
             ));
         }
+        if self.sees_all_of(recorded, own) && !self.hides(header) {
+            return Life::Gone(format!(
+                "process {pid} of pid namespace {recorded}, which can be seen from here, is gone"
+            ));
+        }
         let own = own.map_or("an unknown one".into(), |own| own.to_string());
-        Life::Gone(format!(
-            "no process here is process {pid} of pid namespace {recorded}; the reader is in {own}, \
-             and could not see it if that is not an inner one"
-        ))
+        let words = format!(
+            "process {pid} of pid namespace {recorded} cannot be seen from here, which is {own}"
+        );
+        by_lock(&words, lock())
+    }
+
+    /// Whether every process of a namespace is to be seen from the reader's own.
+    fn sees_all_of(&self, namespace: u64, own: Option<u64>) -> bool {
+        own == Some(INITIAL_NAMESPACE)
+            || self
+                .pids()
+                .any(|pid| self.namespace(&pid) == Some(namespace))
     }
 
     /// The pid here of a live process whose innermost pid and start time are the header's.
     fn find_by_inner_pid(&self, header: &Header) -> Option<String> {
-        let entries = fs::read_dir(&self.proc).ok()?.flatten();
-        let mut pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        pids.find(|pid| {
-            pid.bytes().all(|byte| byte.is_ascii_digit())
-                && self.innermost_pid(pid) == Some(header.pid)
+        self.pids().find(|pid| {
+            self.innermost_pid(pid) == Some(header.pid)
                 && self.stat(pid).is_some_and(|stat| {
                     stat.start_time == header.start_time && !self.is_dead(pid, &stat)
                 })
@@ -138,6 +246,19 @@ impl System {
             .lines()
             .find_map(|line| line.strip_prefix("NSpid:"))?;
         pids.split_whitespace().last()?.parse().ok()
+    }
+}
+
+/// What the lock of the recording tells, where `words` say why it was asked.
+fn by_lock(words: &str, lock: Lock) -> Life {
+    match lock {
+        Lock::Held => Life::Runs(format!(
+            "{words}; its recording is locked: it, or a child that it forked, lives"
+        )),
+        Lock::Free => Life::Gone(format!(
+            "{words}; its recording is not locked any more: it is gone"
+        )),
+        Lock::Unknown => Life::Unknown(words.to_owned()),
     }
 }
 
@@ -165,10 +286,16 @@ mod tests {
         fn new(namespace: u64) -> Proc {
             let proc = Proc(tempfile::tempdir().unwrap());
             proc.has("self", 'R', 1, "1");
-            fs::create_dir_all(proc.0.path().join("self/ns")).unwrap();
-            let link = format!("pid:[{namespace}]");
-            std::os::unix::fs::symlink(link, proc.0.path().join("self/ns/pid")).unwrap();
+            proc.has("1", 'S', 1, "1");
+            proc.in_namespace("self", namespace);
             proc
+        }
+
+        fn in_namespace(&self, pid: &str, namespace: u64) {
+            let directory = self.0.path().join(pid).join("ns");
+            fs::create_dir_all(&directory).unwrap();
+            let link = format!("pid:[{namespace}]");
+            std::os::unix::fs::symlink(link, directory.join("pid")).unwrap();
         }
 
         fn has(&self, pid: &str, state: char, start_time: u64, inner: &str) {
@@ -185,10 +312,16 @@ mod tests {
         }
 
         fn life(&self) -> Life {
-            System {
-                proc: self.0.path().to_owned(),
-            }
-            .life_of(&fixture::header())
+            self.life_where(|| panic!("the lock was asked"))
+        }
+
+        fn life_where(&self, lock: impl FnOnce() -> Lock) -> Life {
+            self.life_of(&fixture::header(), lock)
+        }
+
+        fn life_of(&self, header: &Header, lock: impl FnOnce() -> Lock) -> Life {
+            let proc = self.0.path().to_owned();
+            System { proc }.life_of(header, lock)
         }
     }
 
@@ -217,7 +350,7 @@ mod tests {
     fn in_another_namespace_it_is_looked_for_by_its_inner_pid() {
         let proc = Proc::new(1);
         proc.has("4711", 'S', fixture::START_TIME, "4711 8");
-        assert!(gone(&proc.life()));
+        assert!(gone(&proc.life_where(|| Lock::Free)));
         proc.has("99", 'S', fixture::START_TIME, "99 4711");
         let Life::Runs(words) = proc.life() else {
             panic!("found as 99")
@@ -226,14 +359,89 @@ mod tests {
     }
 
     #[test]
-    fn without_proc_nothing_is_claimed() {
-        let nowhere = System {
-            proc: "/nonexistent".into(),
+    fn from_the_first_namespace_who_is_not_seen_is_gone() {
+        let proc = Proc::new(INITIAL_NAMESPACE);
+        let header = Header {
+            pid_namespace: 17,
+            ..fixture::header()
         };
-        assert!(matches!(
-            nowhere.life_of(&fixture::header()),
-            Life::Unknown(_)
-        ));
+        let life = proc.life_of(&header, || panic!("the lock was asked"));
+        assert!(gone(&life), "{life:?}");
+    }
+
+    #[test]
+    fn from_a_namespace_that_holds_the_other_who_is_not_seen_is_gone() {
+        let proc = Proc::new(1);
+        proc.has("99", 'S', 5, "99 2");
+        proc.in_namespace("99", fixture::NAMESPACE);
+        assert!(gone(&proc.life()));
+    }
+
+    #[test]
+    fn of_a_namespace_that_cannot_be_seen_the_lock_is_asked() {
+        let proc = Proc::new(1);
+        let Life::Runs(words) = proc.life_where(|| Lock::Held) else {
+            panic!("the lock is held")
+        };
+        assert!(words.contains("or a child that it forked"), "{words}");
+        assert!(gone(&proc.life_where(|| Lock::Free)));
+        let unknown = proc.life_where(|| Lock::Unknown);
+        assert!(matches!(unknown, Life::Unknown(_)));
+    }
+
+    #[test]
+    fn whom_proc_hides_may_live() {
+        let proc = Proc::new(fixture::NAMESPACE);
+        fs::remove_dir_all(proc.0.path().join("1")).unwrap();
+        let uid = System {
+            proc: proc.0.path().to_owned(),
+        }
+        .user()
+        .unwrap();
+        let of = |uid| {
+            let header = Header {
+                uid,
+                ..fixture::header()
+            };
+            proc.life_of(&header, || panic!("the lock was asked"))
+        };
+        assert!(matches!(of(uid + 1), Life::Unknown(_)));
+        assert!(gone(&of(uid)), "one's own processes are never hidden");
+    }
+
+    #[test]
+    fn without_proc_the_lock_alone_can_tell() {
+        let life = |lock| {
+            let nowhere = System {
+                proc: "/nonexistent".into(),
+            };
+            nowhere.life_of(&fixture::header(), || lock)
+        };
+        assert!(matches!(life(Lock::Unknown), Life::Unknown(_)));
+        assert!(matches!(life(Lock::Held), Life::Runs(_)));
+        assert!(gone(&life(Lock::Free)));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_lock_is_that_of_the_recordings_own_file() {
+        use rustix::fs::{FlockOperation, flock};
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let other = file.reopen().unwrap();
+        let header = Header {
+            inode: inode(&other).unwrap(),
+            ..fixture::header()
+        };
+        assert_eq!(Lock::of(&other, &header), Lock::Free);
+        flock(file.as_file(), FlockOperation::LockExclusive).unwrap();
+        assert_eq!(Lock::of(&other, &header), Lock::Held);
+        assert_eq!(Lock::of(&other, &fixture::header()), Lock::Unknown);
+        let copy = Header {
+            inode: header.inode + 1,
+            ..header
+        };
+        assert_eq!(Lock::of(&other, &copy), Lock::Unknown);
     }
 
     #[test]
@@ -243,8 +451,9 @@ mod tests {
         let mut header = fixture::header();
         header.pid = std::process::id();
         header.start_time = system.stat("self").unwrap().start_time;
-        header.pid_namespace = system.namespace().unwrap();
-        assert!(matches!(system.life_of(&header), Life::Runs(_)));
+        header.pid_namespace = system.namespace("self").unwrap();
+        let life = system.life_of(&header, || panic!("the lock was asked"));
+        assert!(matches!(life, Life::Runs(_)));
         assert_eq!(system.boot_id().unwrap().len(), 32);
     }
 }

@@ -23,6 +23,30 @@ pub(crate) struct Style {
     pub(crate) colour: bool,
 }
 
+impl Style {
+    /// `text` in a colour, where there are colours, and as it is in none.
+    pub(crate) fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colour && !colour.is_empty() {
+            format!("{colour}{text}{}", colour::PLAIN)
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// The moment by the day and the time of day.
+    pub(crate) fn moment(&self, wall_ns: u64) -> String {
+        let zoned = timestamp(wall_ns).to_zoned_datetime(self.zone.clone());
+        zoned.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+    }
+
+    /// The moment by the time of day.
+    pub(crate) fn time(&self, wall_ns: u64) -> String {
+        let mut out = String::new();
+        push_time(&mut out, wall_ns, self);
+        out
+    }
+}
+
 /// The moment as RFC 3339 has it: UTC, with nanoseconds.
 pub(crate) fn utc(wall_ns: u64) -> String {
     format!("{:.9}", timestamp(wall_ns))
@@ -42,6 +66,62 @@ pub(crate) fn line(shown: &Shown<'_>, style: &Style) -> String {
     match shown.what {
         What::Event => push_event(&mut out, shown),
         _ => push_what(&mut out, shown),
+    }
+    out
+}
+
+/// The line of an event for where there is little room: what it says comes before
+/// the innermost spans that it was in, where they are wanted at all.
+pub(crate) fn line_words_first(shown: &Shown<'_>, style: &Style, with_spans: bool) -> String {
+    let mut out = String::new();
+    push_time(&mut out, shown.wall_ns, style);
+    push_level(&mut out, shown, style);
+    push_event(&mut out, shown);
+    if with_spans && !shown.spans.is_empty() {
+        let spans = format!(" in {}", innermost(&shown.spans));
+        out.push_str(&style.paint(colour::FAINT, &spans));
+    }
+    out
+}
+
+/// The spans that tell most of what something was about: `…:request{id=7}:query`
+fn innermost(spans: &[ShownSpan<'_>]) -> String {
+    let skipped = spans.len().saturating_sub(2);
+    let more = (skipped > 0).then(|| "…".to_owned());
+    let spans = more.into_iter().chain(spans[skipped..].iter().map(span));
+    spans.collect::<Vec<_>>().join(":")
+}
+
+/// A span as it may be shown on a terminal: `request{id=7}`.
+pub(crate) fn span(shown: &ShownSpan<'_>) -> String {
+    let mut out = String::new();
+    push_span(&mut out, shown);
+    out
+}
+
+/// How long something took, to about three digits.
+pub(crate) fn age(ns: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", ns / unit, ns % unit / (unit / 10));
+    match ns / 1_000_000_000 {
+        0 if ns < 1_000 => format!("{ns} ns"),
+        0 if ns < 1_000_000 => format!("{} µs", tenths(1_000)),
+        0 => format!("{} ms", tenths(1_000_000)),
+        1..60 => format!("{} s", tenths(1_000_000_000)),
+        s @ 60..3_600 => format!("{} min {} s", s / 60, s % 60),
+        s @ 3_600..86_400 => format!("{} h {} min", s / 3_600, s / 60 % 60),
+        s => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
+    }
+}
+
+/// A count with a comma at every thousand.
+pub(crate) fn count(count: impl TryInto<u64>) -> String {
+    let digits = count.try_into().unwrap_or(u64::MAX).to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
     }
     out
 }
@@ -226,6 +306,56 @@ mod tests {
             lines(true)[4],
             "22:13:20.004 \x1b[33m[WARN]\x1b[0m connection reset"
         );
+    }
+
+    #[test]
+    fn the_words_come_before_the_spans_where_there_is_little_room() {
+        let recording = fixture::recording();
+        let style = Style {
+            zone: TimeZone::UTC,
+            colour: false,
+        };
+        let shown = Shown::new(&recording, &recording.entries[1]);
+        assert_eq!(
+            line_words_first(&shown, &style, true),
+            concat!(
+                "22:13:20.001 [INFO] user logged in user_id=42 ",
+                r#"in request{id=7}:query{table="users"}"#
+            )
+        );
+        assert_eq!(
+            line_words_first(&shown, &style, false),
+            "22:13:20.001 [INFO] user logged in user_id=42"
+        );
+    }
+
+    #[test]
+    fn an_age_has_about_three_digits() {
+        let ages = [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_050, "1.0 µs"),
+            (12_345_678, "12.3 ms"),
+            (59_999_999_999, "59.9 s"),
+            (185_000_000_000, "3 min 5 s"),
+            (11_520_000_000_000, "3 h 12 min"),
+            (u64::MAX, "213503 d 23 h"),
+        ];
+        for (ns, words) in ages {
+            assert_eq!(age(ns), words);
+        }
+    }
+
+    #[test]
+    fn a_count_has_a_comma_at_every_thousand() {
+        for (number, words) in [
+            (0, "0"),
+            (999, "999"),
+            (3_000, "3,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(count(number as u64), words);
+        }
     }
 
     #[test]

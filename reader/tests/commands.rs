@@ -65,10 +65,8 @@ fn header() -> Header {
         pid: 4711,
         uid: 1000,
         start_time: 1,
-        pid_namespace: 0,
         boot_id: "00000000000000000000000000000000".into(),
         executable: "/usr/bin/payments".into(),
-        build_id: String::new(),
         host: "node-7".into(),
         name: "payments".into(),
         clock: Source::Monotonic,
@@ -80,8 +78,8 @@ fn header() -> Header {
         }),
         window_ns: 5_000_000_000,
         asked_bytes: 16 << 10,
-        limited_by: String::new(),
         filter: "debug".into(),
+        ..Header::default()
     }
 }
 

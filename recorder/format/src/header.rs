@@ -181,6 +181,8 @@ pub struct Header {
     pub boot_id: String,
     /// Path of the executable.
     pub executable: String,
+    /// Where the executable was loaded: its first address, and the first behind it.
+    pub executable_range: (u64, u64),
     /// GNU build id of the executable, in hexadecimal, empty if it has none.
     pub build_id: String,
     /// Name of the host.
@@ -227,6 +229,7 @@ struct Bytes {
     inode: U64,
     cgroup_inode: U64,
     oom_kills: U64,
+    executable_range: [U64; 2],
     boot_id: [u8; 40],
     clock: U64,
     samples: [[U64; 4]; 2],
@@ -288,6 +291,7 @@ impl Header {
             inode: U64::new(self.inode),
             cgroup_inode: U64::new(self.cgroup_inode),
             oom_kills: U64::new(self.oom_kills),
+            executable_range: <[u64; 2]>::from(self.executable_range).map(U64::new),
             boot_id: padded(&self.boot_id),
             clock: U64::new(self.clock as u64),
             samples: self.samples.map(|sample| sample.to_words().map(U64::new)),
@@ -350,6 +354,7 @@ impl Header {
             inode: bytes.inode.get(),
             cgroup_inode: bytes.cgroup_inode.get(),
             oom_kills: bytes.oom_kills.get(),
+            executable_range: bytes.executable_range.map(U64::get).into(),
             cgroup: text(&bytes.cgroup),
             boot_id: text(&bytes.boot_id),
             executable: text(&bytes.executable),
@@ -418,6 +423,7 @@ mod tests {
             inode: 12,
             cgroup_inode: 13,
             oom_kills: 1,
+            executable_range: (0x1000, 0x9000),
             cgroup: "/sys/fs/cgroup/system.slice/payments.service".into(),
             boot_id: "0123456789abcdef0123456789abcdef".into(),
             executable: "/usr/bin/payments".into(),

@@ -312,6 +312,10 @@ pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
     })
 }
 
+/// How many spans around an event are looked for, beyond any depth that a program
+/// reaches.
+const CONTEXT_MAX: usize = 1024;
+
 fn end_ns(entries: &[Entry], causes: &[Cause], incidents: &[Incident]) -> Option<u64> {
     let entry = entries.last().map(|entry| entry.wall_ns);
     let cause = causes.iter().map(|cause| cause.wall_ns).max();
@@ -324,8 +328,8 @@ impl Recording {
     pub fn context(&self, innermost: Option<SpanId>) -> Vec<(SpanId, &Span)> {
         let mut context = Vec::new();
         let mut next = innermost;
-        // A chain is no longer than there are spans: a damaged one cannot loop.
-        while let (Some(id), true) = (next, context.len() < self.spans.len()) {
+        // A damaged chain may loop, and must not do so for long.
+        while let (Some(id), true) = (next, context.len() < CONTEXT_MAX) {
             let Some(span) = self.spans.get(&id) else {
                 break;
             };

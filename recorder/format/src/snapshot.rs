@@ -255,7 +255,9 @@ pub fn read(bytes: impl Read, len: u64) -> Result<(Recording, Made), Error> {
     let head: Required<Head, SELF_DESCRIBED> =
         ciborium::from_reader(&mut input).map_err(|error| match error {
             ciborium::de::Error::Io(error) if !is_damage(&error) => Error::Read(error),
-            error => Error::NoHead(error.to_string()),
+            ciborium::de::Error::Semantic(_, words) => Error::NoHead(words),
+            ciborium::de::Error::Io(error) => Error::NoHead(format!("it ends early: {error}")),
+            _ => Error::NoHead("it is no CBOR".to_owned()),
         })?;
     let Required(head) = head;
     if head.format != FORMAT {

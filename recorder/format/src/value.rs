@@ -407,7 +407,10 @@ fn take(words: &[u64]) -> Option<(Field, &[u64])> {
 
 /// The first `len` bytes of `words`.
 pub(crate) fn bytes_of(words: &[u64], len: usize) -> Vec<u8> {
-    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let mut bytes = Vec::with_capacity(words.len() * 8);
+    words
+        .iter()
+        .for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
     bytes.truncate(len);
     bytes
 }

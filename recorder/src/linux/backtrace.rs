@@ -69,6 +69,12 @@ pub(crate) fn modules(addresses: &[u64]) -> Vec<Module> {
     modules
 }
 
+/// Where the executable was loaded: its first address, and the first behind it.
+pub(crate) fn executable_range() -> (u64, u64) {
+    // The loader tells of it first.
+    loaded().first().map_or((0, 0), |module| module.range)
+}
+
 /// All that is loaded, without build ids (dl_iterate_phdr(3)).
 fn loaded() -> Vec<Module> {
     extern "C" fn each(
@@ -183,6 +189,9 @@ mod tests {
             ranges.any(|(start, end)| (start..end).contains(address))
         };
         assert!(frames.iter().all(found));
+        let (start, end) = executable_range();
+        let own_function = super::frames as fn() -> Vec<u64> as usize as u64;
+        assert!((start..end).contains(&own_function));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use ttlog_format::clock::{Sample, Source};
 use ttlog_format::header::{Header, Layout, TOTALS_OFFSET, totals};
 
 use crate::error::Error;
+use crate::linux::backtrace;
 use crate::linux::identity::Identity;
 use crate::linux::limits;
 use crate::linux::place::Place;
@@ -140,6 +141,7 @@ impl Request<'_> {
             cgroup: group.directory,
             boot_id: identity.boot_id,
             executable: identity.executable,
+            executable_range: backtrace::executable_range(),
             build_id: identity.build_id,
             host: identity.host,
             name: self.settings.name.clone().unwrap_or(identity.name),

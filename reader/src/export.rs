@@ -1,0 +1,531 @@
+//! `export`: a recording, or its last seconds, as a snapshot: one file to keep or to send.
+//!
+//! ```text
+//! $ ttlog-reader export /dev/shm/ttlog-1000/ttlog-4711-1764000000123.ring
+//! ttlog-4711-1764000000123.bin
+//! $ ttlog-reader export --window 30s -o /var/tmp 4711
+//! /var/tmp/ttlog-4711-1764000000123.bin
+//! $ ttlog-reader export --all -o - 4711 | ssh desk ttlog-reader view -
+//! 12:34:56.121 [DEBUG] request{id=7}:query{table="users"}: 3 rows
+//! …
+//! ```
+//!
+//! A snapshot holds the window that was set when it was recorded (`--window` for
+//! another, `--all` for everything), and besides, however old they are, the open
+//! spans, causes, incidents, and what had become of the process.
+//!
+//! It is an LZ4 frame around a CBOR sequence, which `lz4 -dc` and any CBOR library
+//! read; `snapshot.cddl` of ttlog-format describes it.
+//!
+//! It goes into the current directory, or to where `-o` says, and its path is
+//! printed. Nothing is ever overwritten: a taken name gets the next number. Until
+//! it is whole it has a name with a dot, and it is readable by its owner alone.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::ValueEnum;
+use jiff::SignedDuration;
+use ttlog_format::snapshot::{self, Made, Maker};
+
+use crate::error::Error;
+use crate::input::{Opened, millis_of_name};
+use crate::verdict::is_final;
+
+/// How many names are tried, each with the next number.
+const NAMES_MAX: u32 = 10_000;
+
+/// Write recordings, or their last seconds, into files of their own
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ttlog-reader export 4711                     the last seconds of process 4711, into this directory
+  ttlog-reader export --all -o crash.bin FILE  all that can be read of FILE
+  ttlog-reader export -o - DIR | ssh desk ttlog-reader view -")]
+pub(crate) struct Arguments {
+    /// Files, directories (their newest recording), pids, or - for stdin
+    #[arg(value_name = "RECORDING", required = true)]
+    pub(crate) inputs: Vec<OsString>,
+
+    /// Where to: a file that is not there yet, a directory, or - for stdout
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<OsString>,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+
+    /// Everything, and not only the last seconds
+    #[arg(long, conflicts_with = "window")]
+    all: bool,
+
+    /// So much before the end, such as 30s, 500ms, 2m or 1h
+    #[arg(long, value_name = "TIME", value_parser = window)]
+    window: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// A snapshot
+    #[default]
+    Bin,
+}
+
+/// A length of time, in nanoseconds.
+fn window(text: &str) -> Result<u64, String> {
+    let length: SignedDuration = text.parse().map_err(|_| "expected 30s, 500ms, 2m or 1h")?;
+    let ns = u64::try_from(length.as_nanos());
+    ns.map_err(|_| "it is negative, or longer than 584 years".into())
+}
+
+/// Writes what was asked for of one recording, and its path to `out`.
+///
+/// # Errors
+/// The file cannot be made, or `out` cannot be written.
+pub(crate) fn write(opened: &Opened, asked: &Arguments, out: impl Write) -> Result<(), Error> {
+    let Format::Bin = asked.format;
+    let made = made(opened, asked);
+    match asked.output.as_deref() {
+        Some(output) if output == "-" => {
+            snapshot::write(&opened.recording, &made, out).map_err(Error::output)
+        }
+        output => {
+            let path = to_file(opened, &made, output.map(Path::new))?;
+            print(&path, out).map_err(Error::output)
+        }
+    }
+}
+
+/// The path as it is: it was given by whoever runs this, who may want to use it.
+fn print(path: &Path, mut out: impl Write) -> io::Result<()> {
+    out.write_all(path.as_os_str().as_encoded_bytes())?;
+    out.write_all(b"\n")
+}
+
+/// Whether several recordings would go to one place that can hold but one.
+pub(crate) fn is_crowded(asked: &Arguments) -> bool {
+    let one = |output: &OsStr| output == "-" || !Path::new(output).is_dir();
+    asked.inputs.len() > 1 && asked.output.as_deref().is_some_and(one)
+}
+
+/// How this snapshot comes to be.
+fn made(opened: &Opened, asked: &Arguments) -> Made {
+    let source = opened.made.as_ref();
+    let window_ns = narrower(
+        wanted(opened, asked),
+        source.and_then(|made| made.window_ns),
+    );
+    match source {
+        // Only its maker knows how it came to be, and nothing is known since.
+        Some(source) if !is_final(opened.verdict.kind) => Made {
+            window_ns,
+            ..source.clone()
+        },
+        _ => Made {
+            by: Maker::Reader,
+            why: source.map_or("export".into(), |made| made.why.clone()),
+            wall_ns: now_ns(),
+            recording: match source {
+                Some(made) => made.recording.clone(),
+                None => absolute(&opened.path),
+            },
+            window_ns,
+            items: 0,
+            verdict: Some(opened.verdict.clone()),
+        },
+    }
+}
+
+/// How much is wanted, `None` for everything.
+fn wanted(opened: &Opened, asked: &Arguments) -> Option<u64> {
+    let window_ns = asked.window.unwrap_or(opened.recording.header.window_ns);
+    (!asked.all).then_some(window_ns)
+}
+
+/// A snapshot of a snapshot holds no more than that.
+fn narrower(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    a.into_iter().chain(b).min()
+}
+
+fn absolute(path: &Path) -> String {
+    if path == Path::new("-") {
+        return String::new();
+    }
+    let found = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+    found.map_or(String::new(), |path| path.to_string_lossy().into_owned())
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
+/// Makes the file, and returns its path.
+fn to_file(opened: &Opened, made: &Made, output: Option<&Path>) -> Result<PathBuf, Error> {
+    match output {
+        Some(path) if !path.is_dir() => {
+            let hidden = Hidden::holding(opened, made, path.parent(), path)?;
+            hidden.publish(path).map_err(|cause| refused(path, cause))?;
+            Ok(path.to_owned())
+        }
+        directory => {
+            let name = Name::of(opened);
+            let place = |number| match directory {
+                Some(directory) => directory.join(name.numbered(number)),
+                None => PathBuf::from(name.numbered(number)),
+            };
+            let hidden = Hidden::holding(opened, made, directory, &place(0))?;
+            hidden.publish_at_first_free((0..NAMES_MAX).map(place))
+        }
+    }
+}
+
+/// The default name of a snapshot, of nothing but numbers.
+struct Name {
+    pid: u32,
+    millis: u64,
+}
+
+impl Name {
+    /// Named like the recording, or after the moment of its start.
+    fn of(opened: &Opened) -> Name {
+        let header = &opened.recording.header;
+        let millis = millis_of_name(&opened.path);
+        Name {
+            pid: header.pid,
+            millis: millis.unwrap_or(header.samples[0].wall_ns / 1_000_000),
+        }
+    }
+
+    fn numbered(&self, number: u32) -> String {
+        let Name { pid, millis } = self;
+        match number {
+            0 => format!("ttlog-{pid}-{millis}.bin"),
+            number => format!("ttlog-{pid}-{millis}-{number}.bin"),
+        }
+    }
+}
+
+/// A file that is not there to be found yet; what is not published is removed.
+struct Hidden {
+    path: PathBuf,
+    directory: PathBuf,
+}
+
+impl Hidden {
+    /// A whole and synced snapshot in a directory, for what errors call `path`.
+    fn holding(
+        opened: &Opened,
+        made: &Made,
+        directory: Option<&Path>,
+        path: &Path,
+    ) -> Result<Hidden, Error> {
+        let here = || PathBuf::from(".");
+        let directory = directory.filter(|it| !it.as_os_str().is_empty());
+        let directory = directory.map_or_else(here, Path::to_owned);
+        let (file, hidden) = Hidden::create(directory).map_err(|cause| refused(path, cause))?;
+        snapshot::write(&opened.recording, made, &file)
+            .and_then(|()| file.sync_all())
+            .map_err(|cause| Error::write(path, cause))?;
+        Ok(hidden)
+    }
+
+    fn create(directory: PathBuf) -> io::Result<(File, Hidden)> {
+        let own = std::process::id();
+        for number in 0..NAMES_MAX {
+            let path = directory.join(format!(".ttlog-export-{own}-{number}"));
+            match create_new(&path) {
+                Ok(file) => return Ok((file, Hidden { path, directory })),
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Gives the file its name, if nobody has it.
+    fn publish(&self, name: &Path) -> io::Result<()> {
+        match fs::hard_link(&self.path, name) {
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => return Err(cause),
+            Err(_) => self.rename(name)?,
+            Ok(()) => {}
+        }
+        self.sync_directory();
+        Ok(())
+    }
+
+    /// Where there are no links: whoever makes the name has it, and may replace it.
+    fn rename(&self, name: &Path) -> io::Result<()> {
+        create_new(name)?;
+        fs::rename(&self.path, name)
+    }
+
+    fn publish_at_first_free(
+        &self,
+        names: impl Iterator<Item = PathBuf>,
+    ) -> Result<PathBuf, Error> {
+        let mut last = PathBuf::new();
+        for name in names {
+            match self.publish(&name) {
+                Ok(()) => return Ok(name),
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => last = name,
+                Err(cause) => return Err(Error::write(&name, cause)),
+            }
+        }
+        Err(Error::taken(&last))
+    }
+
+    /// Not every system can sync a directory, and the file is there all the same.
+    fn sync_directory(&self) {
+        let _ = File::open(&self.directory).and_then(|directory| directory.sync_all());
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn refused(path: &Path, cause: io::Error) -> Error {
+    match cause.kind() {
+        io::ErrorKind::AlreadyExists => Error::taken(path),
+        _ => Error::write(path, cause),
+    }
+}
+
+/// A new file, which its owner alone may read; a link in its place is not followed.
+fn create_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::input::open;
+    use ttlog_format::verdict::{Kind, Verdict};
+
+    /// A recording of process 4711, to be exported into a directory.
+    struct Desk {
+        directory: tempfile::TempDir,
+        opened: Opened,
+    }
+
+    impl Desk {
+        fn new() -> Desk {
+            let verdict = Verdict {
+                kind: Kind::Killed,
+                ..Verdict::default()
+            };
+            Desk {
+                directory: tempfile::tempdir().unwrap(),
+                opened: Opened {
+                    path: "/nonexistent/ttlog-4711-1700000000123.ring".into(),
+                    recording: fixture::recording(),
+                    verdict,
+                    made: None,
+                },
+            }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+
+        fn export(&self, asked: &[&str], output: &Path) -> Result<String, Error> {
+            let mut out = Vec::new();
+            write(&self.opened, &arguments(asked, output), &mut out)?;
+            Ok(String::from_utf8(out).unwrap())
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(self.directory.path()).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            names
+        }
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        export: Arguments,
+    }
+
+    fn arguments(asked: &[&str], output: &Path) -> Arguments {
+        let line = ["export", "4711", "-o"].iter().map(OsString::from);
+        let line = line.chain([output.into()]);
+        let line = line.chain(asked.iter().map(OsString::from));
+        <Line as clap::Parser>::try_parse_from(line).unwrap().export
+    }
+
+    #[test]
+    fn a_recording_goes_to_a_file_of_its_number_and_is_read_back() {
+        let desk = Desk::new();
+        let printed = desk.export(&["--all"], desk.directory.path()).unwrap();
+        let path = desk.path("ttlog-4711-1700000000123.bin");
+        assert_eq!(printed, format!("{}\n", path.display()));
+        let opened = open(&path).unwrap();
+        let (read, whole) = (&opened.recording, &desk.opened.recording);
+        assert_eq!(read.entries.len(), whole.entries.len());
+        assert_eq!(read.entries[1], whole.entries[1]);
+        assert_eq!(read.end_ns, whole.end_ns);
+        assert_eq!(opened.verdict.kind, Kind::Killed);
+        let made = opened.made.unwrap();
+        assert_eq!((made.by, made.window_ns), (Maker::Reader, None));
+        assert_eq!(made.recording, desk.opened.path.to_str().unwrap());
+        assert_eq!(
+            desk.names(),
+            ["ttlog-4711-1700000000123.bin"],
+            "and no other"
+        );
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn it_is_readable_by_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let desk = Desk::new();
+        desk.export(&[], &desk.path("crash.bin")).unwrap();
+        let found = fs::metadata(desk.path("crash.bin")).unwrap();
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_taken_name_gets_the_next_number() {
+        let desk = Desk::new();
+        for _ in 0..3 {
+            desk.export(&[], desk.directory.path()).unwrap();
+        }
+        let expected =
+            ["-1.bin", "-2.bin", ".bin"].map(|end| format!("ttlog-4711-1700000000123{end}"));
+        assert_eq!(desk.names(), expected);
+    }
+
+    #[test]
+    fn what_is_there_is_not_overwritten() {
+        let desk = Desk::new();
+        let path = desk.path("crash.bin");
+        fs::write(&path, "mine").unwrap();
+        let error = desk.export(&[], &path).unwrap_err().to_string();
+        assert!(error.contains("is there already; remove it or"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert_eq!(desk.names(), ["crash.bin"], "nothing is left behind");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_planted_link_is_not_followed() {
+        let desk = Desk::new();
+        let path = desk.path("crash.bin");
+        std::os::unix::fs::symlink(desk.path("target"), &path).unwrap();
+        assert!(desk.export(&[], &path).is_err());
+        assert_eq!(desk.names(), ["crash.bin"]);
+    }
+
+    #[test]
+    fn without_links_it_is_renamed_and_still_overwrites_nothing() {
+        let desk = Desk::new();
+        let (_, hidden) = Hidden::create(desk.directory.path().to_owned()).unwrap();
+        hidden.rename(&desk.path("a.bin")).unwrap();
+        assert!(hidden.rename(&desk.path("a.bin")).is_err());
+        drop(hidden);
+        assert_eq!(desk.names(), ["a.bin"]);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_an_error_that_names_the_file() {
+        let desk = Desk::new();
+        let path = desk.path("absent/crash.bin");
+        let error = desk.export(&[], &path).unwrap_err().to_string();
+        assert!(error.contains("absent/crash.bin: "), "{error}");
+    }
+
+    #[test]
+    fn stdout_gets_the_snapshot_and_nothing_else() {
+        let mut out = Vec::new();
+        let desk = Desk::new();
+        write(&desk.opened, &arguments(&[], Path::new("-")), &mut out).unwrap();
+        let (recording, _) = snapshot::read(&out[..], out.len() as u64).unwrap();
+        assert_eq!(recording.header, desk.opened.recording.header);
+    }
+
+    #[test]
+    fn the_window_is_the_recorded_one_unless_another_is_wanted() {
+        let mut desk = Desk::new();
+        let window = |desk: &Desk, asked: &[&str]| {
+            made(&desk.opened, &arguments(asked, Path::new("-"))).window_ns
+        };
+        assert_eq!(window(&desk, &[]), Some(5_000_000_000));
+        assert_eq!(window(&desk, &["--window", "500ms"]), Some(500_000_000));
+        assert_eq!(window(&desk, &["--all"]), None);
+        desk.opened.made = Some(Made {
+            window_ns: Some(1),
+            ..Made::default()
+        });
+        assert_eq!(window(&desk, &["--all"]), Some(1), "there is no more");
+    }
+
+    #[test]
+    fn a_snapshot_of_a_snapshot_keeps_how_that_came_to_be() {
+        let mut desk = Desk::new();
+        desk.opened.made = Some(Made {
+            by: Maker::Process,
+            why: "panic".into(),
+            wall_ns: 7,
+            recording: "/a.ring".into(),
+            ..Made::default()
+        });
+        let asked = arguments(&["--all"], Path::new("-"));
+        let now = made(&desk.opened, &asked);
+        assert_eq!(
+            (now.by, &*now.why, &*now.recording),
+            (Maker::Reader, "panic", "/a.ring")
+        );
+        desk.opened.verdict.kind = Kind::Unknown;
+        assert_eq!(Some(made(&desk.opened, &asked)), desk.opened.made);
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_with_their_units() {
+        assert_eq!(window("30s"), Ok(30_000_000_000));
+        assert_eq!(window("500ms"), Ok(500_000_000));
+        assert_eq!(window("2m"), Ok(120_000_000_000));
+        assert_eq!(window("1h"), Ok(3_600_000_000_000));
+        for other in ["", "30", "-5s", "s", "5 parsecs", "9999999h"] {
+            assert!(window(other).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn several_recordings_need_a_directory() {
+        let desk = Desk::new();
+        let crowded = |output: &Path| is_crowded(&arguments(&["4712"], output));
+        assert!(crowded(Path::new("-")));
+        assert!(crowded(&desk.path("crash.bin")));
+        assert!(!crowded(desk.directory.path()));
+        assert!(!is_crowded(&arguments(&[], Path::new("-"))));
+    }
+
+    #[test]
+    fn names_come_of_numbers_alone() {
+        let mut desk = Desk::new();
+        desk.opened.path = "../../evil\n.ring".into();
+        desk.opened.recording.header.name = "../evil".into();
+        let printed = desk.export(&[], desk.directory.path()).unwrap();
+        let path = desk.path("ttlog-4711-0.bin");
+        assert_eq!(printed, format!("{}\n", path.display()));
+    }
+}
