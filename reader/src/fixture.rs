@@ -158,7 +158,7 @@ fn entry(millis: u64, what: What, site: u64, span: Option<SpanId>, fields: Vec<F
         thread: 0,
         site,
         span,
-        fields,
+        fields: fields.into(),
     }
 }
 

@@ -234,7 +234,7 @@ mod tests {
         let value = Value::U64(1);
         let span = ShownSpan {
             name: Some("request"),
-            fields: vec![("name".into(), &value)],
+            fields: vec![("name".into(), std::borrow::Cow::Borrowed(&value))],
         };
         assert_eq!(
             serde_json::to_string(&span).unwrap(),

@@ -231,8 +231,14 @@ impl System {
 
     /// The pid here of a live process whose innermost pid and start time are the header's.
     fn find_by_inner_pid(&self, header: &Header) -> Option<String> {
+        // Many a namespace has a process 1, and several of them the same start time.
+        let is_in_it = |pid: &str| match self.namespace(pid) {
+            Some(found) => header.pid_namespace == 0 || found == header.pid_namespace,
+            None => true,
+        };
         self.pids().find(|pid| {
             self.innermost_pid(pid) == Some(header.pid)
+                && is_in_it(pid)
                 && self.stat(pid).is_some_and(|stat| {
                     stat.start_time == header.start_time && !self.is_dead(pid, &stat)
                 })

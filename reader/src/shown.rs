@@ -7,10 +7,10 @@ use std::borrow::Cow;
 
 use ttlog_format::salvage::{Entry, Recording, Span, Thread, What};
 use ttlog_format::site::{CallSite, Level};
-use ttlog_format::value::{Field, Text, Value};
+use ttlog_format::value::{Text, Value};
 
 /// A value under its name.
-pub(crate) type Named<'a> = (Cow<'a, str>, &'a Value);
+pub(crate) type Named<'a> = (Cow<'a, str>, Cow<'a, Value>);
 
 /// An entry, ready to be shown.
 #[derive(Debug)]
@@ -74,11 +74,15 @@ impl<'a> Shown<'a> {
             line: site
                 .filter(|site| site.line != 0)
                 .map(|site| site.line.into()),
-            fields: named(site, &entry.fields),
+            fields: entry
+                .fields
+                .iter()
+                .map(|field| (name_of(site, field.index), Cow::Owned(field.value)))
+                .collect(),
             thread: recording.threads.get(entry.thread as usize),
             spans: spans.collect(),
             spans_missing,
-            truncated: entry.fields.iter().any(|field| field.value.is_truncated()),
+            truncated: entry.fields.are_truncated(),
         };
         if site.is_some_and(|site| site.is_log) {
             shown.take_log_fields();
@@ -88,9 +92,9 @@ impl<'a> Shown<'a> {
 
     /// Records of `log` bring their own target, file and line, as values.
     fn take_log_fields(&mut self) {
-        let lossy = |text: &'a Text| String::from_utf8_lossy(&text.bytes);
+        let lossy = |text: &Text| Cow::Owned(text.lossy().into_owned());
         self.fields.retain(|(name, value)| {
-            match (&**name, value) {
+            match (&**name, &**value) {
                 ("log.target", value) => self.target = value.text().map(lossy),
                 ("log.file", value) => self.file = value.text().map(lossy),
                 ("log.line", Value::U64(line)) => self.line = Some(*line),
@@ -102,11 +106,10 @@ impl<'a> Shown<'a> {
     }
 
     /// The message, where there is one.
-    pub(crate) fn message(&self) -> Option<&'a Value> {
-        self.fields
-            .iter()
-            .find(|(name, _)| name == "message")
-            .map(|(_, value)| *value)
+    pub(crate) fn message(&self) -> Option<&Value> {
+        let mut fields = self.fields.iter();
+        let found = fields.find(|(name, _)| name == "message");
+        found.map(|(_, value)| &**value)
     }
 }
 
@@ -126,7 +129,7 @@ pub(crate) fn shown_span<'a>(
         .iter()
         .filter(|(recorded_ns, _)| *recorded_ns <= by)
     {
-        let (name, value) = name_of(site, field);
+        let (name, value) = (name_of(site, field.index), Cow::Borrowed(&field.value));
         match fields.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,
             None => fields.push((name, value)),
@@ -138,18 +141,13 @@ pub(crate) fn shown_span<'a>(
     }
 }
 
-fn named<'a>(site: Option<&'a CallSite>, fields: &'a [Field]) -> Vec<Named<'a>> {
-    fields.iter().map(|field| name_of(site, field)).collect()
-}
-
-/// A value whose name is not known is named by its number.
-fn name_of<'a>(site: Option<&'a CallSite>, field: &'a Field) -> Named<'a> {
-    let name = site.and_then(|site| site.fields.get(usize::from(field.index)));
-    let name = match name {
+/// The name of a field; its number where the name is not known.
+fn name_of(site: Option<&CallSite>, index: u8) -> Cow<'_, str> {
+    let name = site.and_then(|site| site.fields.get(usize::from(index)));
+    match name {
         Some(name) => name.strip_prefix("r#").unwrap_or(name).into(),
-        None => format!("field{}", field.index).into(),
-    };
-    (name, &field.value)
+        None => format!("field{index}").into(),
+    }
 }
 
 #[cfg(test)]
@@ -170,8 +168,8 @@ mod tests {
         let late = shown_span(&recording, span, fixture::at(9_000));
         assert_eq!(names(&late.fields), ["table", "rows"]);
         assert_eq!(
-            late.fields[1].1,
-            &Value::U64(3),
+            *late.fields[1].1,
+            Value::U64(3),
             "the later value of the two"
         );
     }

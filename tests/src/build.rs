@@ -4,18 +4,30 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Bugs for the negative controls: a recorder that commits a record before it is
-/// written, and one that lets a signal handler into a record that is open.
-const SEEDED: &str = "--cfg ttlog_seeded_commit_order --cfg ttlog_seeded_reentry";
+/// written, one that lets a signal handler into a record that is open, and one whose
+/// own signal handler allocates.
+const SEEDED: &str = "--cfg ttlog_seeded_commit_order --cfg ttlog_seeded_reentry \
+                      --cfg ttlog_seeded_handler_allocates";
 
-/// The binary `victim`, which lies where cargo puts binaries, with the recorder's
-/// seeded bugs.
+/// A binary with the recorder's seeded bugs; the one without lies where cargo puts
+/// binaries.
 ///
 /// # Panics
 /// If it cannot be built.
-pub fn seeded(victim: &str) -> PathBuf {
-    let target = Path::new(victim).ancestors().nth(2);
+pub fn seeded(beside: &str, binary: &str) -> PathBuf {
+    let target = Path::new(beside).ancestors().nth(2);
     let target = target.expect("a target directory").join("seeded");
-    build(&target, "ttlog-tests", "victim", SEEDED)
+    build(&target, "ttlog-tests", binary, SEEDED)
+}
+
+/// A binary that lies where cargo puts binaries, of a program that aborts on a panic.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn aborting(beside: &str, binary: &str) -> PathBuf {
+    let target = Path::new(beside).ancestors().nth(2);
+    let target = target.expect("a target directory").join("aborting");
+    build(&target, "ttlog-tests", binary, "-C panic=abort")
 }
 
 /// Builds a binary into a target directory, for the `dev` profile.

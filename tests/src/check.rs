@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use ttlog_format::salvage::{Counts, Entry, Recording, Span, What};
-use ttlog_format::value::{Field, Value};
+use ttlog_format::salvage::{Counts, Entry, Fields, Recording, Span, What};
+use ttlog_format::value::Value;
 
 use crate::story::{self, Said};
 
@@ -201,7 +201,7 @@ fn as_said(recording: &Recording, entry: &Entry, worker: u64) -> Result<u64, Vio
     Ok(sequence)
 }
 
-type Named<'a> = Vec<(&'a str, &'a Value)>;
+type Named<'a> = Vec<(&'a str, Value)>;
 type Told<'a> = (
     ttlog_format::site::Level,
     Named<'a>,
@@ -227,18 +227,18 @@ fn said_by<'a>(recording: &'a Recording, entry: &'a Entry) -> Result<Told<'a>, V
 }
 
 /// The fields of an entry, with their names.
-pub fn named<'a>(recording: &'a Recording, site: u64, fields: &'a [Field]) -> Named<'a> {
+pub fn named<'a>(recording: &'a Recording, site: u64, fields: &Fields) -> Vec<(&'a str, Value)> {
     fields
         .iter()
-        .map(|field| (name_of(recording, site, field.index), &field.value))
+        .map(|field| (name_of(recording, site, field.index), field.value))
         .collect()
 }
 
 /// The fields of a span, with their names.
-pub fn span_fields<'a>(recording: &'a Recording, span: &'a Span) -> Named<'a> {
+pub fn span_fields<'a>(recording: &'a Recording, span: &Span) -> Vec<(&'a str, Value)> {
     let fields = span.fields.iter();
     fields
-        .map(|(_, f)| (name_of(recording, span.site, f.index), &f.value))
+        .map(|(_, f)| (name_of(recording, span.site, f.index), f.value.clone()))
         .collect()
 }
 
@@ -266,7 +266,7 @@ fn same_fields(fields: &Named<'_>, said: &[(&str, Value)]) -> bool {
             .iter()
             .zip(said)
             .all(|((name, value), (said_name, said_value))| {
-                name == said_name && *value == said_value
+                name == said_name && value == said_value
             })
 }
 

@@ -9,6 +9,9 @@
 pub mod acks;
 pub mod build;
 pub mod check;
+pub mod confined;
+pub mod daemon;
+pub mod death;
 pub mod image;
 pub mod plan;
 pub mod reader;

@@ -10,7 +10,10 @@ use crate::build::build;
 
 /// The `ttlog-reader` beside the binary `victim`, which lies where cargo puts
 /// binaries; built if it is not there or not new.
-fn program(victim: &Path) -> &'static Path {
+///
+/// # Panics
+/// If it cannot be built.
+pub fn program(victim: &Path) -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let profile = victim.parent().expect("a directory");

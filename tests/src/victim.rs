@@ -66,6 +66,14 @@ impl Victim {
         Victim::spawn(program, plan, |_| {}).expect("the victim starts")
     }
 
+    /// Starts a `program` of several acts in one of them, which comes behind the plan.
+    pub fn start_act(program: impl AsRef<Path>, act: &str, plan: &Plan) -> Victim {
+        let started = Victim::spawn(program, plan, |command| {
+            command.arg(act);
+        });
+        started.expect("the victim starts")
+    }
+
     /// Starts `program` by `plan`, to be traced by the calling thread.
     ///
     /// # Errors

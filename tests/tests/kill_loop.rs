@@ -70,7 +70,7 @@ fn killed_at_any_instant_nothing_that_was_said_is_lost_torn_or_invented() {
 /// A recorder that commits before it has written must not get past the loop.
 #[test]
 fn the_loop_finds_a_recorder_that_commits_too_early() {
-    match kill_loop(&build::seeded(VICTIM)) {
+    match kill_loop(&build::seeded(VICTIM, "victim")) {
         Ok(()) => panic!("{KILLS} kills, and nothing was found"),
         Err(violation) => {
             assert!(

@@ -41,7 +41,7 @@ fn a_handler_that_logs_is_recorded_or_counted_and_harms_nothing() {
 /// A recorder that lets a handler into an open record must not get away with it.
 #[test]
 fn a_recorder_without_the_guard_is_found_out() {
-    if let Ok(dropped) = interrupted(&build::seeded(VICTIM)) {
+    if let Ok(dropped) = interrupted(&build::seeded(VICTIM, "victim")) {
         panic!("nothing was found, {dropped} were dropped");
     }
 }

@@ -6,6 +6,7 @@
 //! what is shown was written, once, as it is shown.
 
 mod afterwards;
+mod fields;
 mod file;
 mod ledger;
 mod replay;
@@ -29,6 +30,8 @@ use crate::incident::Incident;
 use crate::site::{CallSite, Level};
 use crate::span::SpanId;
 use crate::value::Field;
+
+pub use fields::Fields;
 
 use file::File;
 use replay::Replay;
@@ -236,7 +239,7 @@ pub struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub span: Option<SpanId>,
     /// The values of an event, and of a span's opening and later fields.
-    pub fields: Vec<Field>,
+    pub fields: Fields,
 }
 
 impl What {

@@ -124,19 +124,18 @@ pub fn write(recording: &Recording, made: &Made, out: impl Write) -> io::Result<
         .block_checksums(true)
         .content_checksum(true);
     let mut out = BufWriter::with_capacity(1 << 15, FrameEncoder::with_frame_info(info, out));
-    let items = part.items();
     let head = Head {
         format: FORMAT.to_owned(),
         version: VERSION,
         made: Made {
-            items: items.len() as u64,
+            items: part.items().count() as u64,
             ..made.clone()
         },
         header: recording.header.clone(),
         end_ns: recording.end_ns,
     };
     put(&Required::<_, SELF_DESCRIBED>(head), &mut out)?;
-    for item in items {
+    for item in part.items() {
         put(&item, &mut out)?;
     }
     let frame = out.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -189,16 +188,15 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn items(&self) -> Vec<Item<'_>> {
+    fn items(&self) -> impl Iterator<Item = Item<'_>> {
         let recording = self.recording;
-        let mut items = vec![Item::Ledger(&self.ledger)];
-        items.extend(recording.causes.iter().map(Item::Cause));
-        items.extend(recording.incidents.iter().map(Item::Incident));
-        items.extend(recording.threads.iter().map(Item::Thread));
-        items.extend(self.sites.iter().copied().map(Item::CallSite));
-        items.extend(self.spans.iter().copied().map(Item::Span));
-        items.extend(self.entries.iter().map(Item::Event));
-        items
+        std::iter::once(Item::Ledger(&self.ledger))
+            .chain(recording.causes.iter().map(Item::Cause))
+            .chain(recording.incidents.iter().map(Item::Incident))
+            .chain(recording.threads.iter().map(Item::Thread))
+            .chain(self.sites.iter().copied().map(Item::CallSite))
+            .chain(self.spans.iter().copied().map(Item::Span))
+            .chain(self.entries.iter().map(Item::Event))
     }
 }
 

@@ -374,7 +374,22 @@ pub fn len_words(words: &[u64]) -> Option<usize> {
     (len <= words.len()).then_some(len)
 }
 
-fn take(words: &[u64]) -> Option<(Field, &[u64])> {
+/// Whether one of the texts in `words` was cut, without decoding them.
+pub(crate) fn are_truncated(words: &[u64]) -> bool {
+    let mut rest = words;
+    while let (Some(len), Some(&head)) = (len_words(rest), rest.first()) {
+        let is_text = (head >> 8) as u8 >= Kind::Str as u8;
+        let stored = u32::from((head >> 16) as u16);
+        if is_text && (head >> 32) as u32 > stored {
+            return true;
+        }
+        rest = &rest[len..];
+    }
+    false
+}
+
+/// The value at the beginning of `words`, and the words behind it.
+pub(crate) fn take(words: &[u64]) -> Option<(Field, &[u64])> {
     let (value, rest) = words.split_at(len_words(words)?);
     let (&head, payload) = value.split_first()?;
     let inline = (head >> 32) as u32;

@@ -12,8 +12,7 @@ use std::path::PathBuf;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{
-    FallocateFlags, FlockOperation, IFlags, Mode, fallocate, fchmod, flock, fstat, ioctl_getflags,
-    ioctl_setflags,
+    FallocateFlags, FlockOperation, IFlags, fallocate, flock, fstat, ioctl_getflags, ioctl_setflags,
 };
 use rustix::io::Errno;
 use ttlog_format::BLOCK_BYTES;
@@ -179,8 +178,6 @@ fn fitted(asked: Layout, allowed_bytes: u64, reason: String) -> Result<(Layout, 
 
 /// Allocates, maps and locks a recording's file.
 fn prepare(unfinished: &Unfinished<'_>, bytes: u64) -> Result<MmapRaw, Error> {
-    let private = Mode::RUSR | Mode::WUSR;
-    unfinished.tried("set the mode of", fchmod(&unfinished.file, private))?;
     let stat = unfinished.tried("look at", fstat(&unfinished.file))?;
     if stat.st_mode & 0o777 != 0o600 {
         let found = format!("its files have mode {:03o}, not 600", stat.st_mode & 0o777);

@@ -9,7 +9,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, unlinkat,
+    AtFlags, CWD, Mode, OFlags, RenameFlags, fchmod, linkat, openat, renameat, renameat_with,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -30,7 +31,7 @@ pub(crate) struct Unfinished<'a> {
 }
 
 impl<'a> Unfinished<'a> {
-    /// A new file in `directory`, with mode 0600 as far as the umask lets it.
+    /// A new file in `directory`, with mode 0600 where the file system has modes.
     ///
     /// # Errors
     /// What the file system says.
@@ -175,6 +176,12 @@ impl Drop for DotName<'_> {
 }
 
 fn opened(fd: &OwnedFd, name: &str, flags: OFlags) -> Result<File, Errno> {
-    let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
-    openat(fd, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+    let (flags, private) = (
+        flags | OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::RUSR | Mode::WUSR,
+    );
+    let file = openat(fd, name, flags, private)?;
+    // Whatever the umask has taken away.
+    let _ = fchmod(&file, private);
+    Ok(file.into())
 }

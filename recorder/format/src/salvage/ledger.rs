@@ -87,7 +87,7 @@ impl Ledger {
     /// Counts what can be said of the readable events themselves.
     pub(super) fn inspect(&mut self, entries: &[Entry], sites: &HashMap<u64, Arc<CallSite>>) {
         for event in entries.iter().filter(|entry| entry.what == What::Event) {
-            self.truncated += u64::from(event.fields.iter().any(|f| f.value.is_truncated()));
+            self.truncated += u64::from(event.fields.are_truncated());
             self.events_without_site += u64::from(!sites.contains_key(&event.site));
         }
     }

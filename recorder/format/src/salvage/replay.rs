@@ -10,11 +10,10 @@ use std::sync::Arc;
 use super::scan::{Block, Pool};
 use super::spans::Spans;
 use super::timeline::Timeline;
-use super::{Entry, Span, Thread, What};
+use super::{Entry, Fields, Span, Thread, What};
 use crate::record::{Kind, Raw};
 use crate::site::{self, CallSite};
 use crate::span::SpanId;
-use crate::value;
 
 /// How far from the innermost span the one that is left is looked for: a bound
 /// on the work, beyond any depth that a program reaches.
@@ -55,6 +54,7 @@ impl Replay {
             thread,
             stack: Vec::new(),
             ticks: 0,
+            block: None,
             spans,
             entries,
         };
@@ -65,6 +65,7 @@ impl Replay {
                 teller.stack.clear();
             }
             before = block.header.sequence;
+            teller.block = Some(block.words());
             let mut events = 0;
             for record in block.records() {
                 events += u64::from(record.kind.is_event());
@@ -84,6 +85,8 @@ struct Teller<'a> {
     stack: Vec<SpanId>,
     /// Of the last entry: a thread's own are never out of order.
     ticks: u64,
+    /// Where the records are.
+    block: Option<&'a Arc<[u64]>>,
     spans: &'a mut Spans,
     entries: &'a mut Vec<Entry>,
 }
@@ -141,14 +144,18 @@ impl Teller<'_> {
 
     fn add(&mut self, record: Raw<'_>, what: What, site: u64, span: Option<SpanId>, values: usize) {
         self.ticks = self.ticks.max(record.words.get(1).copied().unwrap_or(0));
-        let fields = value::decode(record.words.get(values..).unwrap_or(&[]));
+        let end = record.position + record.words.len();
+        let fields = self.block.map(|block| {
+            let start = (record.position + values).min(end);
+            Fields::in_block(block, start, end)
+        });
         self.entries.push(Entry {
             what,
             wall_ns: self.ticks,
             thread: self.thread,
             site,
             span,
-            fields,
+            fields: fields.unwrap_or_default(),
         });
     }
 

@@ -6,6 +6,7 @@
 //! up to what was committed before.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::file::File;
 use super::{Error, Source};
@@ -27,7 +28,7 @@ pub(super) struct Block {
     pub(super) dropped: Option<u32>,
     /// What became of its thread, `None` if that word is damaged.
     pub(super) next: Option<Next>,
-    words: Box<[u64]>,
+    words: Arc<[u64]>,
 }
 
 impl Block {
@@ -35,6 +36,11 @@ impl Block {
     pub(super) fn records(&self) -> Walk<'_> {
         let end = self.commit.map_or(BLOCK_WORDS, |commit| commit.bytes / 8);
         Walk::new(&self.words, self.header.key(), HEADER_WORDS, end)
+    }
+
+    /// The words of the block, as far as they are committed.
+    pub(super) fn words(&self) -> &Arc<[u64]> {
+        &self.words
     }
 
     /// Sequence number and place of the thread's block before, if it has one.

@@ -19,7 +19,9 @@ fn numbers(recording: &Recording) -> Vec<u64> {
         .entries
         .iter()
         .filter(|entry| entry.what == What::Event);
-    events.map(|event| number_of(&event.fields)).collect()
+    events
+        .map(|event| number_of(&event.fields.to_vec()))
+        .collect()
 }
 
 fn number_of(fields: &[Field]) -> u64 {

@@ -131,7 +131,7 @@ fn every_kind_of_value_comes_back() {
             .collect()
     };
     let entry = Entry {
-        fields: fields(&values),
+        fields: fields(&values).into(),
         ..Entry::default()
     };
     let mut bytes = Vec::new();

@@ -185,10 +185,10 @@ fn assert_honest(bytes: &[u8], written: &[(u32, Vec<Field>)], what: &str) {
         .filter(|entry| entry.what == What::Event)
     {
         let thread = recording.threads[event.thread as usize].number;
-        let shown = |w: &&(u32, Vec<Field>)| w.0 == thread && w.1 == event.fields;
+        let shown = |w: &&(u32, Vec<Field>)| w.0 == thread && w.1 == event.fields.to_vec();
         assert!(written.iter().any(|w| shown(&w)), "{what}: {event:?}");
         assert!(
-            seen.insert(number_of(&event.fields)),
+            seen.insert(number_of(&event.fields.to_vec())),
             "{what}: {event:?} twice"
         );
     }
@@ -226,7 +226,7 @@ fn written(image: &Image) -> Vec<(u32, Vec<Field>)> {
         .filter(|entry| entry.what == What::Event);
     let thread = |event: &Entry| recording.threads[event.thread as usize].number;
     events
-        .map(|event| (thread(event), event.fields.clone()))
+        .map(|event| (thread(event), event.fields.to_vec()))
         .collect()
 }
 

@@ -1,0 +1,175 @@
+//! However a program ends, it ends as it would have without a recorder, and what it
+//! said and how it ended can be read.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ttlog_format::incident::{self, Incident};
+use ttlog_reader::{Kind, Opened};
+use ttlog_tests::death::{Dead, Death, WORKERS};
+use ttlog_tests::{Violation, build, check};
+
+const MORTAL: &str = env!("CARGO_BIN_EXE_mortal");
+
+/// How often each dies.
+const TIMES: u64 = 20;
+
+const LANES: usize = 2;
+
+/// The programs: as usual, and one that aborts on a panic.
+struct Programs {
+    usual: PathBuf,
+    aborts: PathBuf,
+}
+
+impl Programs {
+    fn of(&self, death: Death) -> &Path {
+        if death == Death::PanicAbort {
+            &self.aborts
+        } else {
+            &self.usual
+        }
+    }
+}
+
+fn programs() -> Programs {
+    Programs {
+        usual: MORTAL.into(),
+        aborts: build::aborting(MORTAL, "mortal"),
+    }
+}
+
+/// What whoever waits for a process sees of its end.
+fn seen(status: ExitStatus) -> (Option<i32>, Option<i32>, bool) {
+    (status.code(), status.signal(), status.core_dumped())
+}
+
+/// Dies so many times in each way; what was not as it should have been.
+fn die(programs: &Programs, deaths: &[Death], times: u64) -> Vec<String> {
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..LANES {
+            scope.spawn(|| {
+                while let Some(&death) = deaths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found = die_in_one_way(programs.of(death), death, times);
+                    wrong.lock().expect("no panic").extend(found);
+                }
+            });
+        }
+    });
+    wrong.into_inner().expect("no panic")
+}
+
+fn die_in_one_way(program: &Path, death: Death, times: u64) -> Option<String> {
+    let expected = seen(Dead::of(program, death, 0, false).status);
+    (0..times).find_map(|run| {
+        let dead = Dead::of(program, death, run, true);
+        let judged = judge(&dead, death, expected);
+        let violation = judged.err()?;
+        Some(format!("{death:?}, run {run}: {violation}"))
+    })
+}
+
+fn judge(
+    dead: &Dead,
+    death: Death,
+    expected: (Option<i32>, Option<i32>, bool),
+) -> Result<(), Violation> {
+    let hold = |holds: bool, words: String| {
+        if holds {
+            Ok(())
+        } else {
+            Err(Violation::new(words))
+        }
+    };
+    let status = seen(dead.status);
+    hold(
+        status == expected,
+        format!("ended by {status:?}, without a recorder by {expected:?}"),
+    )?;
+    let opened = dead.opened()?;
+    let workers = WORKERS + u64::from(death == Death::PanicInThread);
+    check::story(&opened.recording, &dead.acks(), workers)?;
+    hold(
+        is_right(&opened, death),
+        format!("the verdict is {:?}", opened.verdict),
+    )?;
+    panics_are_there(dead, &opened, death)
+}
+
+/// Where Rust's alternate stack has no room for another handler, an overflow's cause
+/// is the fault, and not the abort that follows from it.
+fn is_right(opened: &Opened, death: Death) -> bool {
+    let verdict = (opened.verdict.kind, opened.verdict.signal);
+    let overflows = matches!(death, Death::OverflowInMain | Death::OverflowInThread);
+    let told = opened.recording.causes.iter().any(|cause| cause.overflow);
+    let cramped = (Kind::Signal, Some(nix::libc::SIGSEGV));
+    told == overflows && (verdict == death.verdict() || (overflows && verdict == cramped))
+}
+
+fn panics_are_there(dead: &Dead, opened: &Opened, death: Death) -> Result<(), Violation> {
+    let incidents = &opened.recording.incidents;
+    let panics = incidents
+        .iter()
+        .filter(|incident| incident.kind == incident::Kind::Panic);
+    let panics: Vec<&Incident> = panics.collect();
+    let messages: Vec<&str> = panics.iter().map(|panic| panic.message.as_str()).collect();
+    let whole = panics.iter().all(|panic| {
+        panic.location.contains("mortal.rs:") || panic.location.contains("/core/src/panicking.rs")
+    });
+    let traced = panics
+        .iter()
+        .all(|panic| !panic.frames.is_empty() && !panic.modules.is_empty());
+    let named = panics.iter().all(|panic| {
+        let own = |symbol: &String| symbol.contains("mortal.rs:");
+        panic.symbols.iter().any(own) || panic.message.contains("cleanup")
+    });
+    if messages != death.panics() || !whole || !traced || !named {
+        return Err(Violation::new(format!("the panics are {panics:#?}")));
+    }
+    let snapshots = dead.files("bin");
+    let expected = death.panics().len() + usize::from(death == Death::TermAsked);
+    let whole = snapshots
+        .iter()
+        .filter(|path| ttlog_reader::open(path).is_ok())
+        .count();
+    if snapshots.len() != expected || whole != expected {
+        let words = format!("{expected} snapshots, not {snapshots:?}, {whole} of them whole");
+        return Err(Violation::new(words));
+    }
+    Ok(())
+}
+
+#[test]
+fn every_death_is_what_it_would_have_been_and_is_told() {
+    let wrong = die(&programs(), &Death::all(), TIMES);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_panic_is_told_with_its_spans_and_its_place() {
+    let dead = Dead::of(Path::new(MORTAL), Death::PanicInThread, 0, true);
+    let opened = dead.opened().unwrap();
+    let [panic] = opened.recording.incidents.as_slice() else {
+        panic!("one incident: {:?}", opened.recording.incidents)
+    };
+    assert_eq!(panic.thread_name, "worker-4");
+    let spans: Vec<_> = panic
+        .stack
+        .iter()
+        .filter_map(|id| opened.recording.spans.get(id))
+        .map(|span| opened.recording.sites[&span.site].name.as_str())
+        .collect();
+    assert_eq!(spans, ["job"]);
+    assert!(
+        panic
+            .symbols
+            .iter()
+            .any(|symbol| symbol.contains("mortal.rs:")),
+        "{:?}",
+        panic.symbols
+    );
+}

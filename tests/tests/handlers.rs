@@ -1,0 +1,193 @@
+//! Hosts with signal handlers of their own, before the recorder's or after it.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::libc::{SIGABRT, SIGKILL, SIGSEGV};
+use tempfile::TempDir;
+use ttlog_reader::{Kind, Opened};
+use ttlog_tests::victim::{files, scratch};
+use ttlog_tests::{build, check};
+
+const HOST: &str = env!("CARGO_BIN_EXE_host");
+
+/// A process of the binary `host`.
+struct Host {
+    child: Child,
+    says: BufReader<std::process::ChildStdout>,
+    home: TempDir,
+}
+
+impl Host {
+    fn start(program: &Path, what: &str, recorded: bool) -> Host {
+        let home = scratch();
+        let directory = if recorded {
+            home.path().join("recordings")
+        } else {
+            "-".into()
+        };
+        let mut child = Command::new(program)
+            .arg(what)
+            .arg(directory)
+            .current_dir(home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let says = BufReader::new(child.stdout.take().expect("piped"));
+        Host { child, says, home }
+    }
+
+    /// The next line that it prints.
+    fn says(&mut self) -> String {
+        let mut line = String::new();
+        self.says.read_line(&mut line).expect("words");
+        line.trim_end().to_owned()
+    }
+
+    fn dies_by_sigkill(&mut self) {
+        self.child.kill().expect("it lives");
+        assert_eq!(self.ends().signal(), Some(SIGKILL));
+    }
+
+    fn ends(&mut self) -> ExitStatus {
+        self.child.wait().expect("its end")
+    }
+
+    fn opened(&self) -> Opened {
+        let files: Vec<PathBuf> = files(&self.home.path().join("recordings"));
+        let [path] = files.as_slice() else {
+            panic!("one recording, not {files:?}")
+        };
+        let opened = ttlog_reader::open(path).unwrap();
+        check::whole(&opened.recording).unwrap_or_else(|violation| panic!("{violation}"));
+        opened
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn evidence(opened: &Opened) -> String {
+    opened.verdict.evidence.join("\n")
+}
+
+#[test]
+fn a_host_that_recovers_from_faults_goes_on_and_did_not_die_of_them() {
+    let mut host = Host::start(HOST.as_ref(), "recovers", true);
+    assert_eq!(host.says(), "survived 3");
+    host.dies_by_sigkill();
+    let opened = host.opened();
+    let causes = &opened.recording.causes;
+    assert_eq!(causes.len(), 3);
+    assert!(
+        causes
+            .iter()
+            .all(|cause| cause.signal == SIGSEGV && cause.chained)
+    );
+    assert!(causes.iter().all(|cause| cause.returned_ticks.is_some()));
+    assert_eq!(causes[1].address, Some(0x20_0000));
+    assert_eq!(opened.recording.ledger.counts.readable, 3);
+    assert_eq!(opened.verdict.kind, Kind::Killed);
+    assert!(
+        evidence(&opened).contains("SIGSEGV"),
+        "{:?}",
+        opened.verdict
+    );
+}
+
+#[test]
+fn what_a_host_dies_of_after_it_recovered_is_the_verdict() {
+    let mut host = Host::start(HOST.as_ref(), "recovers-then-dies", true);
+    assert_eq!(host.says(), "survived 3");
+    assert_eq!(host.ends().signal(), Some(SIGABRT));
+    let verdict = host.opened().verdict;
+    assert_eq!(
+        (verdict.kind, verdict.signal),
+        (Kind::Signal, Some(SIGABRT))
+    );
+    assert_eq!(verdict.address, None, "that of a fault which it survived");
+}
+
+#[test]
+fn a_host_may_exit_in_its_own_handler_and_the_fault_is_told() {
+    for recorded in [false, true] {
+        let mut host = Host::start(HOST.as_ref(), "exits-in-its-handler", recorded);
+        assert_eq!(host.ends().code(), Some(42));
+        if recorded {
+            let verdict = host.opened().verdict;
+            assert_eq!(
+                (verdict.kind, verdict.signal),
+                (Kind::Signal, Some(SIGSEGV))
+            );
+            assert_eq!(verdict.address, Some(0x10_0000));
+        }
+    }
+}
+
+#[test]
+fn a_handler_that_came_later_and_calls_the_recorders_changes_nothing() {
+    for recorded in [false, true] {
+        let mut host = Host::start(HOST.as_ref(), "chains", recorded);
+        assert_eq!(host.ends().signal(), Some(SIGSEGV));
+        if recorded {
+            let verdict = host.opened().verdict;
+            assert_eq!(
+                (verdict.kind, verdict.signal),
+                (Kind::Signal, Some(SIGSEGV))
+            );
+        }
+    }
+}
+
+#[test]
+fn a_handler_that_came_later_and_calls_nobody_has_the_signal_alone() {
+    let mut host = Host::start(HOST.as_ref(), "stays-alone", true);
+    assert_eq!(host.says(), "survived 3");
+    host.dies_by_sigkill();
+    let opened = host.opened();
+    assert_eq!(opened.recording.causes, []);
+    assert_eq!(opened.verdict.kind, Kind::Killed);
+}
+
+#[test]
+fn a_signal_that_is_ignored_stays_ignored() {
+    let mut host = Host::start(HOST.as_ref(), "ignores", true);
+    assert_eq!(host.says(), "survived");
+    host.dies_by_sigkill();
+    let opened = host.opened();
+    assert_eq!(opened.recording.causes, []);
+    assert_eq!(opened.recording.ledger.counts.readable, 1);
+}
+
+#[test]
+fn signals_in_the_middle_of_malloc_leave_their_causes_and_no_thread_waiting() {
+    let mut host = Host::start(HOST.as_ref(), "storm", true);
+    assert_eq!(host.says(), "survived 20000");
+    host.dies_by_sigkill();
+    let opened = host.opened();
+    let numbers: Vec<u64> = opened
+        .recording
+        .causes
+        .iter()
+        .map(|cause| cause.number)
+        .collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 19_996, 19_997, 19_998, 19_999]);
+    assert_eq!(opened.verdict.kind, Kind::Killed);
+}
+
+/// A handler that allocates must not get through the storm.
+#[test]
+fn the_storm_finds_a_handler_that_allocates() {
+    let program = build::seeded(HOST, "host");
+    let mut host = Host::start(&program, "storm", true);
+    assert!(host.says().starts_with("stuck at "));
+    assert_eq!(host.ends().code(), Some(1));
+}
