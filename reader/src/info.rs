@@ -32,7 +32,6 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use clap::ValueEnum;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use serde::Serialize;
 use ttlog_format::salvage::{Counts, Ledger, Thread};
@@ -43,6 +42,7 @@ use crate::escape::escape;
 use crate::evidence;
 use crate::input::Opened;
 use crate::json;
+use crate::output::Output;
 use crate::signal;
 use crate::text::utc;
 
@@ -60,15 +60,6 @@ pub(crate) struct Arguments {
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Output {
-    /// Tables for the eye
-    #[default]
-    Text,
-    /// An object a line
-    Json,
 }
 
 /// Writes what was asked for of one recording.

@@ -28,6 +28,7 @@ mod info;
 mod input;
 mod json;
 mod list;
+mod output;
 mod postmortem;
 mod process;
 mod shown;

@@ -28,7 +28,6 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 use comfy_table::ContentArrangement;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -39,6 +38,7 @@ use crate::escape::escape;
 use crate::info;
 use crate::input::{self, Found, Opened, RECORDING};
 use crate::json;
+use crate::output::Output;
 use crate::signal;
 use crate::text::{Style, age, utc};
 
@@ -64,15 +64,6 @@ pub(crate) struct Arguments {
     /// Show UTC instead of local time
     #[arg(long)]
     utc: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Output {
-    /// A table for the eye
-    #[default]
-    Text,
-    /// An object a line
-    Json,
 }
 
 /// Where recordings were looked for, and which there are.

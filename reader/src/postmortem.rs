@@ -83,14 +83,11 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::ValueEnum;
 use comfy_table::Table;
-use jiff::tz::TimeZone;
 
-use crate::colour;
 use crate::input::Opened;
 use crate::json;
-use crate::text::Style;
+use crate::output::{Look, Output};
 
 use page::Page;
 use story::Story;
@@ -130,26 +127,12 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 
-    /// Show UTC instead of local time
-    #[arg(long)]
-    utc: bool,
-
-    /// When to colour
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    color: colour::When,
+    #[command(flatten)]
+    look: Look,
 
     /// Cut lines to so many columns [default: the terminal's, else they are whole]
     #[arg(long, value_name = "COLUMNS")]
     width: Option<u16>,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Output {
-    /// A screen for the eye
-    #[default]
-    Text,
-    /// An object a line
-    Json,
 }
 
 /// Writes what was asked for of one recording.
@@ -161,7 +144,7 @@ pub(crate) fn write(opened: &Opened, asked: &Arguments, mut out: impl Write) -> 
         }
         Output::Text => {
             let story = Story::new(opened, asked.lines.unwrap_or(LINES), now_ns());
-            let mut page = Page::new(asked.style(), asked.width());
+            let mut page = Page::new(asked.look.style(), asked.width());
             screen::tell(&story, asked.all, &mut page);
             out.write_all(page.into_text().as_bytes())?;
             match asked.inputs.len() {
@@ -181,18 +164,6 @@ fn now_ns() -> u64 {
 }
 
 impl Arguments {
-    fn style(&self) -> Style {
-        let zone = if self.utc {
-            TimeZone::UTC
-        } else {
-            TimeZone::system()
-        };
-        Style {
-            zone,
-            colour: self.color.decide(),
-        }
-    }
-
     /// Whoever writes to a file or a pipe wants whole lines, to search them.
     fn width(&self) -> Option<usize> {
         let width = self.width.or_else(|| Table::new().width());
@@ -204,6 +175,8 @@ impl Arguments {
 mod tests {
     use super::*;
     use crate::fixture::{self, at};
+    use crate::text::Style;
+    use jiff::tz::TimeZone;
     use ttlog_format::salvage::{Recording, Thread};
     use ttlog_format::verdict::{Kind, Verdict, Who};
 

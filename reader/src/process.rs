@@ -22,6 +22,7 @@ pub(crate) enum Life {
 }
 
 /// Whether anybody holds the lock of a recording.
+#[cfg_attr(not(unix), expect(dead_code, reason = "there is no lock to ask"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
     /// Somebody does.

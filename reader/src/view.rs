@@ -24,14 +24,13 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use jiff::tz::TimeZone;
 
-use crate::colour;
 use crate::filter::{Filter, Severity};
 use crate::input::Opened;
 use crate::json;
+use crate::output::Look;
 use crate::shown::Shown;
-use crate::text::{self, Style};
+use crate::text;
 
 /// Show the events of recordings, oldest first
 #[derive(Clone, Debug, clap::Args)]
@@ -61,13 +60,8 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 
-    /// Show UTC instead of local time
-    #[arg(long)]
-    utc: bool,
-
-    /// When to colour
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    color: colour::When,
+    #[command(flatten)]
+    look: Look,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -94,22 +88,8 @@ pub(crate) fn write(opened: &Opened, asked: &Arguments, mut out: impl Write) -> 
     match asked.output {
         Output::Json => shown.try_for_each(|shown| json::write_line(&mut out, &shown)),
         Output::Short => {
-            let style = asked.style();
+            let style = asked.look.style();
             shown.try_for_each(|shown| writeln!(out, "{}", text::line(&shown, &style)))
-        }
-    }
-}
-
-impl Arguments {
-    fn style(&self) -> Style {
-        let zone = if self.utc {
-            TimeZone::UTC
-        } else {
-            TimeZone::system()
-        };
-        Style {
-            zone,
-            colour: self.color.decide(),
         }
     }
 }

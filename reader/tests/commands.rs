@@ -305,3 +305,31 @@ fn the_library_opens_what_the_commands_do() {
     assert_eq!(opened.recording.header, header());
     assert_eq!(opened.verdict.kind, ttlog_reader::Kind::Rebooted);
 }
+
+#[test]
+fn an_export_is_a_file_of_its_own_and_replaces_none() {
+    let place = Place::new();
+    let ring = place.holds("ttlog-4711-1764000000123.ring", &image());
+    let out = place.path("out.bin");
+    let words = [READER, "export", "-o", out.to_str().unwrap()];
+    let exported = on(&words[1..], &ring);
+    assert_eq!(exported.status.code(), Some(0));
+    let printed = String::from_utf8(exported.stdout).unwrap();
+    assert_eq!(printed.trim_end(), out.to_str().unwrap());
+
+    for command in ["view", "info", "postmortem"] {
+        let read = on(&[command], &out);
+        assert_eq!(read.status.code(), Some(0), "{command}");
+    }
+    fails(&on(&words[1..], &ring), &["out.bin", "is there already"]);
+
+    let both = [ring.to_str().unwrap(), ring.to_str().unwrap()];
+    let crowded = run(READER, &[&words[1..], &both[..]].concat());
+    assert_eq!(crowded.status.code(), Some(2));
+
+    let whole = fs::read(&out).unwrap();
+    let cut = place.holds("cut.bin", &whole[..whole.len() / 2]);
+    let read = on(&["view"], &cut);
+    assert!(matches!(read.status.code(), Some(1 | 3)));
+    assert!(!read.stderr.is_empty());
+}

@@ -15,7 +15,7 @@ use crate::{Violation, acks};
 pub const WORKERS: u64 = 3;
 
 /// The signals that end a process because of what it did.
-const FATAL: [i32; 7] = [
+pub const FATAL: [i32; 7] = [
     libc::SIGSEGV,
     libc::SIGBUS,
     libc::SIGILL,

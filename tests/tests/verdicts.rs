@@ -12,19 +12,10 @@ use serde_json::Value as Json;
 use ttlog_reader::{Kind, Opened};
 use ttlog_tests::confined::{MemoryCgroup, Namespace, daemon_as_first};
 use ttlog_tests::daemon::{Daemon, end, eventually, opened};
+use ttlog_tests::death::FATAL;
 use ttlog_tests::reader;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_daemon");
-
-const FATAL: [i32; 7] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGILL,
-    libc::SIGFPE,
-    libc::SIGABRT,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-];
 
 /// What the C library keeps for itself (signal(7)).
 const OF_LIBC: [i32; 2] = [32, 33];

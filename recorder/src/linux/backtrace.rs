@@ -47,6 +47,9 @@ pub(crate) fn frames() -> Vec<u64> {
 
 /// The executables and libraries that some of `addresses` lie in.
 pub(crate) fn modules(addresses: &[u64]) -> Vec<Module> {
+    if addresses.is_empty() {
+        return Vec::new();
+    }
     let mut modules = loaded();
     modules.retain(|module| {
         let (start, end) = module.range;

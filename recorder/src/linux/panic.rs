@@ -42,20 +42,7 @@ fn on_panic(info: &PanicHookInfo<'_>, previous: &dyn Fn(&PanicHookInfo<'_>)) {
     }
     let message = info.payload_as_str().unwrap_or("(no text)");
     let location = info.location().map(ToString::to_string).unwrap_or_default();
-    let frames = if worth_a_trace() {
-        backtrace::frames()
-    } else {
-        Vec::new()
-    };
-    let modules = backtrace::modules(&frames);
-    let trace = Trace {
-        frames: &frames,
-        modules: &modules,
-    };
-    let cores = registry::cores().filter(|core| core.panics);
-    let incidents: Vec<_> = cores
-        .filter_map(|core| Incident::record(core, message, &location, trace))
-        .collect();
+    let incidents = record(message, &location);
     previous(info);
     if incidents.iter().any(|incident| incident.snapshot.is_some()) {
         let symbols = Symbols::here();
@@ -66,6 +53,23 @@ fn on_panic(info: &PanicHookInfo<'_>, previous: &dyn Fn(&PanicHookInfo<'_>)) {
             }
         });
     }
+}
+
+/// Records a panic in every recording of this process that wants it.
+fn record(message: &str, location: &str) -> Vec<Incident> {
+    let wanted = |core: &&'static Arc<Core>| core.panics && core.here().is_some();
+    let mut cores = registry::cores().filter(wanted).peekable();
+    let frames = match cores.peek() {
+        Some(core) if worth_a_trace(core) => backtrace::frames(),
+        _ => Vec::new(),
+    };
+    let modules = backtrace::modules(&frames);
+    let trace = Trace {
+        frames: &frames,
+        modules: &modules,
+    };
+    let incidents = cores.filter_map(|core| Incident::record(core, message, location, trace));
+    incidents.collect()
 }
 
 /// An incident of one core's.
@@ -123,12 +127,9 @@ fn make(core: &Core, why: &str, old: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 /// Whether there were few panics, or the last traced one is a while ago.
-fn worth_a_trace() -> bool {
+fn worth_a_trace(core: &Core) -> bool {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     static LAST: AtomicU64 = AtomicU64::new(0);
-    let Some(core) = registry::cores().next() else {
-        return false;
-    };
     let now = core.clock.ticks();
     let between = core.second_ticks / 1000 * MILLISECONDS_BETWEEN;
     let apart = now.saturating_sub(LAST.load(Ordering::Relaxed)) >= between;

@@ -1,0 +1,44 @@
+//! How things are shown, as commands ask for it: the same flags for all of them.
+
+use clap::ValueEnum;
+use jiff::tz::TimeZone;
+
+use crate::colour;
+use crate::text::Style;
+
+/// For whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Text for the eye
+    #[default]
+    Text,
+    /// An object a line, for programs
+    Json,
+}
+
+/// The look of lines for the eye.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Look {
+    /// Show UTC instead of local time
+    #[arg(long)]
+    utc: bool,
+
+    /// When to colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    color: colour::When,
+}
+
+impl Look {
+    /// The style that was asked for, here and now.
+    pub(crate) fn style(self) -> Style {
+        let zone = if self.utc {
+            TimeZone::UTC
+        } else {
+            TimeZone::system()
+        };
+        Style {
+            zone,
+            colour: self.color.decide(),
+        }
+    }
+}
