@@ -26,8 +26,8 @@ pub(super) struct Struck<'a> {
     pub(super) thread_id: u32,
     pub(super) thread_name: &'a str,
     pub(super) wall_ns: u64,
-    /// The spans that the thread was in, outermost first.
-    pub(super) spans: &'a [SpanId],
+    /// The spans around it, outermost first.
+    pub(super) spans: Vec<SpanId>,
     /// Innermost first.
     pub(super) backtrace: Vec<Frame<'a>>,
 }
@@ -52,7 +52,8 @@ pub(super) enum Frame<'a> {
 
 /// All that struck, oldest first.
 pub(super) fn of(recording: &Recording) -> Vec<Struck<'_>> {
-    let incidents = recording.incidents.iter().map(of_incident);
+    let incidents = recording.incidents.iter();
+    let incidents = incidents.map(|incident| of_incident(recording, incident));
     let causes = recording.causes.iter();
     let causes = causes.filter_map(|cause| of_cause(recording, cause));
     let mut struck: Vec<Struck<'_>> = incidents.chain(causes).collect();
@@ -60,7 +61,7 @@ pub(super) fn of(recording: &Recording) -> Vec<Struck<'_>> {
     struck
 }
 
-fn of_incident(incident: &Incident) -> Struck<'_> {
+fn of_incident<'a>(recording: &Recording, incident: &'a Incident) -> Struck<'a> {
     Struck {
         kind: match incident.kind {
             incident::Kind::Panic => "panic",
@@ -71,9 +72,19 @@ fn of_incident(incident: &Incident) -> Struck<'_> {
         thread_id: incident.thread_id,
         thread_name: &incident.thread_name,
         wall_ns: incident.wall_ns,
-        spans: &incident.stack,
+        spans: around(recording, &incident.stack),
         backtrace: backtrace(incident),
     }
+}
+
+/// The innermost span that a thread was in, and its parents, which it need not be in;
+/// all that it was in, where less is known of these.
+fn around(recording: &Recording, stack: &[SpanId]) -> Vec<SpanId> {
+    let context = recording.context(stack.last().copied());
+    if context.len() < stack.len() {
+        return stack.to_vec();
+    }
+    context.into_iter().map(|(id, _)| id).collect()
 }
 
 fn backtrace(incident: &Incident) -> Vec<Frame<'_>> {
@@ -112,7 +123,7 @@ fn of_cause<'a>(recording: &'a Recording, cause: &Cause) -> Option<Struck<'a>> {
         thread_id: cause.thread_id,
         thread_name: thread.map_or("", |thread| &thread.name),
         wall_ns: cause.wall_ns,
-        spans: &[],
+        spans: Vec::new(),
         backtrace: found
             .or(Some(Frame::Address(cause.program_counter)))
             .filter(|_| cause.program_counter != 0)

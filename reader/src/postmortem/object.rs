@@ -150,7 +150,7 @@ impl Serialize for StruckObject<'_> {
         map.serialize_entry("location", &location)?;
         map.serialize_entry("thread", &Who(struck))?;
         map.serialize_entry("timestamp", &utc(struck.wall_ns))?;
-        let spans = Each(struck.spans, |id: &SpanId| {
+        let spans = Each(&struck.spans, |id: &SpanId| {
             span_then(recording, *id, struck.wall_ns)
         });
         map.serialize_entry("spans", &spans)?;
