@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ttlog_format::header::Header;
 
-use crate::input::open_named;
+use crate::file::open_named;
 
 /// The files that count OOM kills: of version 2, and of version 1.
 const FILES: [&str; 2] = ["memory.events", "memory.oom_control"];

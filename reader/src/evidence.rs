@@ -3,55 +3,16 @@
 //! What a recording says is escaped here, so that a clause can be shown as it is.
 
 use ttlog_format::cause::{self, Cause};
-use ttlog_format::header::Header;
 use ttlog_format::incident;
 use ttlog_format::salvage::Recording;
 use ttlog_format::snapshot::{Made, Maker};
 use ttlog_format::verdict::{Kind, Who};
 
+use crate::ending::{self, Survived};
 use crate::escape::{escape, push_quoted};
-use crate::process::Life;
+use crate::process::{Boot, Life, Now};
 use crate::signal;
 use crate::text::utc;
-use crate::verdict::{self, Now, Survived};
-
-/// Whether the machine is still in the boot that was recorded.
-#[derive(Debug)]
-pub(crate) enum Boot {
-    /// It is.
-    Same,
-    /// It is not, or it is not the same machine, whose name is this.
-    Other(String),
-    /// Nobody here can say.
-    Unknown,
-}
-
-impl Boot {
-    /// Compares the recorded boot with that of now.
-    pub(crate) fn compare(header: &Header, now: Option<&str>) -> Boot {
-        match now {
-            Some(now) if !now.is_empty() && !header.boot_id.is_empty() => {
-                if now == header.boot_id {
-                    Boot::Same
-                } else {
-                    Boot::Other(header.host.clone())
-                }
-            }
-            _ => Boot::Unknown,
-        }
-    }
-
-    fn words(&self) -> String {
-        match self {
-            Boot::Same => "boot id unchanged".into(),
-            Boot::Other(host) => format!(
-                "another boot id: the machine was booted since, or this is not {}, which recorded",
-                escape(host.as_bytes())
-            ),
-            Boot::Unknown => "the boot id is not known: a reboot since could not be seen".into(),
-        }
-    }
-}
 
 /// What can be seen of the process and of its boot.
 pub(crate) fn of_system(now: &Now, boot: &Boot) -> Vec<String> {
@@ -110,11 +71,11 @@ fn of_ending(recording: &Recording, cause: &Cause, kind: Kind) -> String {
 /// A panic that a cause speaks of, or leaves open.
 fn of_panic(recording: &Recording, cause: &Cause) -> Option<String> {
     match cause.kind {
-        cause::Kind::Signal if verdict::is_panic(cause) => {
+        cause::Kind::Signal if ending::is_panic(cause) => {
             Some("the thread was panicking when it aborted".into())
         }
         cause::Kind::Exit => {
-            let panic = verdict::panic_in_main(recording, cause)?;
+            let panic = ending::panic_in_main(recording, cause)?;
             let when = utc(panic.wall_ns);
             match cause.status {
                 Some(101) => Some(format!(
@@ -134,7 +95,7 @@ fn of_panic(recording: &Recording, cause: &Cause) -> Option<String> {
 /// A cause before the one that counts.
 fn of_earlier(recording: &Recording, cause: &Cause, ending: &Cause) -> String {
     let occurrence = occurrence(recording, cause);
-    match verdict::fault_behind(std::slice::from_ref(cause), ending) {
+    match ending::fault_behind(std::slice::from_ref(cause), ending) {
         Some(_) if cause.overflow => {
             format!("a handler of the host's aborted because of {occurrence}; {OVERFLOW}")
         }
@@ -145,7 +106,7 @@ fn of_earlier(recording: &Recording, cause: &Cause, ending: &Cause) -> String {
 
 /// How a cause was survived, if it was.
 fn of_survived(recording: &Recording, cause: &Cause) -> Option<String> {
-    let how = match verdict::survived(cause)? {
+    let how = match ending::survived(cause)? {
         Survived::OwnThread(ns) => format!("the thread recorded for another {}", duration(ns)),
         Survived::AnyThread(ns) => format!("threads recorded for another {}", duration(ns)),
         Survived::Returned => "it was sent, and the host's handler returned".into(),
@@ -163,7 +124,7 @@ fn occurrence(recording: &Recording, cause: &Cause) -> String {
         cause::Kind::Exit => format!("a return from main or exit{}", end(cause)),
         cause::Kind::Terminate => format!("{name}{origin} asked it to terminate at {when}"),
         cause::Kind::Signal => {
-            let thread = thread(&verdict::who(recording, cause.thread_id));
+            let thread = thread(&ending::who(recording, cause.thread_id));
             format!("{name}{origin} in {thread} at {when}")
         }
     }

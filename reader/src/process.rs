@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 use ttlog_format::header::Header;
 
+use crate::escape::escape;
+
 /// What is known of a process, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -19,6 +21,55 @@ pub(crate) enum Life {
     Gone(String),
     /// Nobody here can say.
     Unknown(String),
+}
+
+/// What is there now of the process and of its machine.
+#[derive(Debug)]
+pub(crate) struct Now {
+    /// Whether the process lives.
+    pub(crate) life: Life,
+    /// This boot's id, if there is one.
+    pub(crate) boot_id: Option<String>,
+    /// What the process's cgroup tells of OOM kills, if it had one.
+    pub(crate) oom_kills: Option<String>,
+}
+
+/// Whether the machine is still in the boot that was recorded.
+#[derive(Debug)]
+pub(crate) enum Boot {
+    /// It is.
+    Same,
+    /// It is not, or it is not the same machine, whose name is this.
+    Other(String),
+    /// Nobody here can say.
+    Unknown,
+}
+
+impl Boot {
+    /// Compares the recorded boot with that of now.
+    pub(crate) fn compare(header: &Header, now: Option<&str>) -> Boot {
+        match now {
+            Some(now) if !now.is_empty() && !header.boot_id.is_empty() => {
+                if now == header.boot_id {
+                    Boot::Same
+                } else {
+                    Boot::Other(header.host.clone())
+                }
+            }
+            _ => Boot::Unknown,
+        }
+    }
+
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Boot::Same => "boot id unchanged".into(),
+            Boot::Other(host) => format!(
+                "another boot id: the machine was booted since, or this is not {}, which recorded",
+                escape(host.as_bytes())
+            ),
+            Boot::Unknown => "the boot id is not known: a reboot since could not be seen".into(),
+        }
+    }
 }
 
 /// Whether anybody holds the lock of a recording.

@@ -4,13 +4,11 @@
 //! A parent may be any span, itself included where a recording is damaged, and may
 //! lie thousands of spans deep: every walk here is over each span once, or bounded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ttlog_format::salvage::{Recording, Span};
 use ttlog_format::site::Level;
 use ttlog_format::span::SpanId;
-
-use super::story::entered;
 
 /// The most ancestors that are told of a span, the nearest.
 pub(super) const ANCESTORS_MAX: usize = 64;
@@ -33,6 +31,14 @@ pub(super) fn spans(recording: &Recording) -> Vec<IdleSpan<'_>> {
         .collect();
     idle.sort_by_key(|idle| (idle.span.opened_ns, idle.id));
     idle
+}
+
+/// The spans that living threads are in.
+fn entered(recording: &Recording) -> HashSet<SpanId> {
+    let living = recording.threads.iter().filter(|thread| !thread.ended);
+    living
+        .flat_map(|thread| thread.stack.iter().copied())
+        .collect()
 }
 
 /// The nearest ancestors of a span, outermost first, `None` for one of which nothing

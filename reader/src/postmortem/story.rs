@@ -1,7 +1,6 @@
 //! What a postmortem tells, before it is told.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
 
 use ttlog_format::salvage::{Entry, Recording, Span, Thread};
 use ttlog_format::site::Level;
@@ -167,13 +166,5 @@ fn stack<'a>(recording: &'a Recording, thread: &Thread) -> Vec<(SpanId, Option<&
     let found = thread.stack.iter().map(|id| (*id, recording.spans.get(id)));
     found
         .filter(|(id, span)| !whole || id.slot().is_none() || span.is_none_or(|span| span.open))
-        .collect()
-}
-
-/// The spans that living threads are in.
-pub(super) fn entered(recording: &Recording) -> HashSet<SpanId> {
-    let living = recording.threads.iter().filter(|thread| !thread.ended);
-    living
-        .flat_map(|thread| thread.stack.iter().copied())
         .collect()
 }

@@ -1,8 +1,11 @@
 //! How processes ended, and what is said of it.
 
 use super::*;
+use crate::ending::NOUNWIND;
 use crate::fixture;
+use crate::signal::SIGABRT;
 use ttlog_format::cause::Sender;
+use ttlog_format::verdict::Who;
 
 const PID: u32 = 4711;
 const WORKER: u32 = 4712;

@@ -293,7 +293,7 @@ pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
         let replay = Replay::of(threads.len() as u32, &chain, &mut spans, &mut entries);
         threads.push(ledger.settle(number, &chain, replay, &pool));
     }
-    let incidents = file.incidents(&mut spans)?;
+    let incidents = file.incidents(|words| spans.description(words))?;
     let mut spans = spans.dated(&timeline);
     let mut causes = file.causes()?;
     afterwards::look(&mut causes, &entries, &threads, &timeline);

@@ -14,7 +14,6 @@ use crate::linux::memory::{Memory, Sentinel};
 use crate::linux::pool::Pool;
 use crate::linux::rings::Rings;
 use crate::linux::sites::Sites;
-use crate::linux::snapshot::Snapshots;
 use crate::linux::spans::Spans;
 use crate::linux::sync::{AtomicU64, Ordering};
 use crate::linux::thread;
@@ -29,10 +28,12 @@ mod call_sites;
 mod causes;
 mod incidents;
 mod records;
+mod snapshots;
 mod threads;
 
 use incidents::Incidents;
 pub(crate) use incidents::{Struck, Trace};
+pub(crate) use snapshots::Snapshots;
 
 /// The words that descriptions may take before a record.
 const DESCRIPTIONS_WORDS: usize = 96;

@@ -3,7 +3,6 @@
 //! Every read has a fixed size and says how many bytes it found: what the file
 //! lacks is zeros to those who decode, and never an error.
 
-use super::spans::Spans;
 use super::{Error, Source};
 use crate::cause::{self, CAUSE_WORDS, CAUSES, Cause};
 use crate::clock::Sample;
@@ -79,13 +78,15 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
         Ok(causes)
     }
 
-    /// The incidents, in the order of their numbers; what spans they describe goes
-    /// to `spans`.
-    pub(super) fn incidents(&self, spans: &mut Spans) -> Result<Vec<Incident>, Error> {
+    /// The incidents, in the order of their numbers; the spans that they describe are
+    /// given to `describe`.
+    pub(super) fn incidents(
+        &self,
+        mut describe: impl FnMut(&[u64]),
+    ) -> Result<Vec<Incident>, Error> {
         let mut incidents: Vec<Incident> = Vec::new();
         for place in 0..INCIDENTS as usize {
             let (page, _) = self.words::<PAGE_WORDS>(incident::offset(place))?;
-            let mut describe = |words: &[u64]| spans.description(words);
             let found = incident::decode(&page, self.header.recording, &mut describe);
             incidents.extend(found.filter(|found| incident::place(found.number) == place));
         }
