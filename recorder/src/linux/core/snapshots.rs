@@ -5,6 +5,8 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use rustix::fs::fstat;
+
 use super::Here;
 use crate::error::Error;
 use crate::linux::kept::Kept;
@@ -89,7 +91,8 @@ impl Snapshots {
     pub(crate) fn directory(&self) -> Result<Directory, Error> {
         let kept = self.directory.as_ref();
         let open = kept.and_then(|kept| kept.open().ok()?.as_fd().try_clone_to_owned().ok());
-        let there = open.filter(|_| self.path.is_dir());
+        // One that was removed is open still, and nothing can be made in it.
+        let there = open.filter(|fd| fstat(fd).is_ok_and(|stat| stat.st_nlink > 0));
         match there {
             Some(fd) => Ok(Directory {
                 fd,
@@ -145,6 +148,26 @@ impl Here<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_there_by_its_descriptor_and_made_anew_where_it_was_removed() {
+        let top = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (top.path().join("snapshots"), top.path().join("elsewhere"));
+        let settings = Settings {
+            snapshot_directory: Some(path.clone()),
+            ..Settings::default()
+        };
+        let snapshots = Snapshots::new(&settings).unwrap();
+        std::fs::rename(&path, &elsewhere).unwrap();
+        let inode = |fd: &std::os::fd::OwnedFd| fstat(fd).unwrap().st_ino;
+        let moved = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&elsewhere).unwrap());
+        assert_eq!(inode(&snapshots.directory().unwrap().fd), moved);
+        assert!(!path.exists());
+
+        std::fs::remove_dir(&elsewhere).unwrap();
+        assert_ne!(inode(&snapshots.directory().unwrap().fd), moved);
+        assert!(path.is_dir());
+    }
 
     #[test]
     fn a_storm_of_panics_gets_a_few_snapshots_at_once_and_few_in_all() {
