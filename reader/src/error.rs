@@ -144,7 +144,7 @@ impl Error {
 
     pub(crate) fn taken(path: &Path) -> Error {
         let words = format!(
-            "cannot write {}: it is there already; remove it or choose another name",
+            "cannot write {}: it is there already; choose another name or say --force",
             shown(path)
         );
         Error {
@@ -239,7 +239,7 @@ mod tests {
         assert!(words.contains(r"its format is \x1b[2J (if"), "{words}");
         assert_eq!(
             Error::taken(path).to_string(),
-            "cannot write demo.bin: it is there already; remove it or choose another name"
+            "cannot write demo.bin: it is there already; choose another name or say --force"
         );
         assert!(!Error::taken(path).is_output());
     }

@@ -18,8 +18,9 @@
 //! read; `snapshot.cddl` of ttlog-format describes it.
 //!
 //! It goes into the current directory, or to where `-o` says, and its path is
-//! printed. Nothing is ever overwritten: a taken name gets the next number. Until
-//! it is whole it has a name with a dot, and it is readable by its owner alone.
+//! printed. Nothing is overwritten: a taken name gets the next number, and a file that
+//! `-o` names must not be there, but for `--force`, which replaces it when the new one
+//! is whole. Until then that has a name with a dot, and it is readable by its owner alone.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -53,6 +54,10 @@ pub(crate) struct Arguments {
     /// Where to: a file that is not there yet, a directory, or - for stdout
     #[arg(short, long, value_name = "OUT")]
     output: Option<OsString>,
+
+    /// Put OUT in the place of a file of that name
+    #[arg(long)]
+    force: bool,
 
     /// What to write
     #[arg(long, value_enum, default_value_t)]
@@ -93,7 +98,7 @@ pub(crate) fn write(opened: &Opened, asked: &Arguments, out: impl Write) -> Resu
             snapshot::write(&opened.recording, &made, out).map_err(Error::output)
         }
         output => {
-            let path = to_file(opened, &made, output.map(Path::new))?;
+            let path = to_file(opened, &made, output.map(Path::new), asked.force)?;
             print(&path, out).map_err(Error::output)
         }
     }
@@ -166,11 +171,20 @@ fn now_ns() -> u64 {
 }
 
 /// Makes the file, and returns its path.
-fn to_file(opened: &Opened, made: &Made, output: Option<&Path>) -> Result<PathBuf, Error> {
+fn to_file(
+    opened: &Opened,
+    made: &Made,
+    output: Option<&Path>,
+    force: bool,
+) -> Result<PathBuf, Error> {
     match output {
         Some(path) if !path.is_dir() => {
             let hidden = Hidden::holding(opened, made, path.parent(), path)?;
-            hidden.publish(path).map_err(|cause| refused(path, cause))?;
+            let published = match force {
+                true => hidden.replace(path),
+                false => hidden.publish(path),
+            };
+            published.map_err(|cause| refused(path, cause))?;
             Ok(path.to_owned())
         }
         directory => {
@@ -255,6 +269,13 @@ impl Hidden {
             Err(_) => self.rename(name)?,
             Ok(()) => {}
         }
+        self.sync_directory();
+        Ok(())
+    }
+
+    /// Gives the file its name, whoever has it.
+    fn replace(&self, name: &Path) -> io::Result<()> {
+        fs::rename(&self.path, name)?;
         self.sync_directory();
         Ok(())
     }
@@ -420,9 +441,13 @@ mod tests {
         let path = desk.path("crash.bin");
         fs::write(&path, "mine").unwrap();
         let error = desk.export(&[], &path).unwrap_err().to_string();
-        assert!(error.contains("is there already; remove it or"), "{error}");
+        assert!(error.contains("is there already; choose"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"mine");
         assert_eq!(desk.names(), ["crash.bin"], "nothing is left behind");
+
+        desk.export(&["--force"], &path).unwrap();
+        assert!(open(&path).is_ok());
+        assert_eq!(desk.names(), ["crash.bin"]);
     }
 
     #[test]

@@ -323,6 +323,9 @@ fn an_export_is_a_file_of_its_own_and_replaces_none() {
     }
     fails(&on(&words[1..], &ring), &["out.bin", "is there already"]);
 
+    let replaced = on(&["export", "--force", "-o", out.to_str().unwrap()], &ring);
+    assert_eq!(replaced.status.code(), Some(0));
+
     let both = [ring.to_str().unwrap(), ring.to_str().unwrap()];
     let crowded = run(READER, &[&words[1..], &both[..]].concat());
     assert_eq!(crowded.status.code(), Some(2));

@@ -98,6 +98,7 @@ fn headline(verdict: &Verdict) -> String {
         ),
         Kind::Killed => "was killed".into(),
         Kind::Rebooted => "went down with its machine".into(),
+        Kind::Unknown if verdict.message.is_some() => "was panicking".into(),
         Kind::Unknown => "recorded this; what became of it is not known".into(),
     };
     if let Some(address) = verdict.address {
