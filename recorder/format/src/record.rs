@@ -95,6 +95,9 @@ impl Kind {
     }
 }
 
+/// The fewest words that a record has: its header and its ticks.
+pub const RECORD_MIN_WORDS: usize = 2;
+
 /// Bits of a header word below its check.
 pub const HEADER_BITS: u32 = 16;
 
@@ -143,7 +146,7 @@ pub fn at(area: &[u64], position: usize, key: Key) -> Option<Raw<'_>> {
     let &first = area.get(position)?;
     let len = words(first);
     let kind = kind(first)?;
-    if len < 2 {
+    if len < RECORD_MIN_WORDS {
         return None;
     }
     let words = area.get(position..position.checked_add(len)?)?;

@@ -288,6 +288,9 @@ pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
     ledger.damaged_spans = spans.read_table(&file)?;
 
     let mut entries = Vec::new();
+    // Room for all that there can be, of which what is used is touched: a vector that
+    // grows is copied, and what it leaves to the allocator, that keeps in the host.
+    let _ = entries.try_reserve_exact(pool.records_max());
     let mut threads = Vec::new();
     for (number, chain) in pool.chains() {
         let replay = Replay::of(threads.len() as u32, &chain, &mut spans, &mut entries);

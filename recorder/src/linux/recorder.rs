@@ -67,8 +67,8 @@ impl Recorder {
     /// path: `ttlog-<pid>-<timestamp>.bin` in the snapshot directory. `why` is kept in
     /// it and in the recording, as an incident.
     ///
-    /// It takes some tens of milliseconds and two to five times the memory of the
-    /// recording, on a thread that ends with it.
+    /// It takes some tens of milliseconds and twice the memory of the recording, on a
+    /// thread that ends with it.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

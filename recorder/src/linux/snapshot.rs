@@ -48,10 +48,30 @@ pub(crate) fn asked_for(
 /// # Errors
 /// Reading or writing fails.
 pub(crate) fn make(here: Here<'_>, why: &str, old: Option<&Path>) -> Result<PathBuf, Error> {
-    let recording = read_back(here)?;
     let directory = here.snapshots.directory()?;
     let unfinished = Unfinished::create(&directory)?;
     let wall_ns = here.clock.sample().wall_ns;
+    let pid = write(here, why, wall_ns, &unfinished)?;
+    if let Some(old) = old {
+        unfinished.replaces(old)?;
+        return Ok(old.to_owned());
+    }
+    let (_, path) = unfinished.named(pid, wall_ns / 1_000_000, "bin")?;
+    here.snapshots.count_made();
+    Ok(path)
+}
+
+/// Writes the snapshot, and returns the pid that is recorded in it.
+///
+/// What lives longer than this is allocated before or after it: so the allocator can
+/// give the memory back.
+fn write(
+    here: Here<'_>,
+    why: &str,
+    wall_ns: u64,
+    unfinished: &Unfinished<'_>,
+) -> Result<u32, Error> {
+    let recording = read_back(here)?;
     let made = Made {
         by: Maker::Process,
         why: why.to_owned(),
@@ -62,13 +82,7 @@ pub(crate) fn make(here: Here<'_>, why: &str, old: Option<&Path>) -> Result<Path
     };
     let written = snapshot::write(&recording, &made, &unfinished.file);
     unfinished.tried("write", written)?;
-    if let Some(old) = old {
-        unfinished.replaces(old)?;
-        return Ok(old.to_owned());
-    }
-    let (_, path) = unfinished.named(recording.header.pid, wall_ns / 1_000_000, "bin")?;
-    here.snapshots.count_made();
-    Ok(path)
+    Ok(recording.header.pid)
 }
 
 fn read_back(here: Here<'_>) -> Result<Recording, Error> {

@@ -83,7 +83,7 @@ impl Replay {
 struct Teller<'a> {
     thread: u32,
     stack: Vec<SpanId>,
-    /// Of the last entry: a thread's own are never out of order.
+    /// Of the last entry: a thread's own are never out of order, nor at one time.
     ticks: u64,
     /// Where the records are.
     block: Option<&'a Arc<[u64]>>,
@@ -143,7 +143,8 @@ impl Teller<'_> {
     }
 
     fn add(&mut self, record: Raw<'_>, what: What, site: u64, span: Option<SpanId>, values: usize) {
-        self.ticks = self.ticks.max(record.words.get(1).copied().unwrap_or(0));
+        let ticks = record.words.get(1).copied().unwrap_or(0);
+        self.ticks = ticks.max(self.ticks.saturating_add(1));
         let end = record.position + record.words.len();
         let fields = self.block.map(|block| {
             let start = (record.position + values).min(end);
@@ -177,8 +178,8 @@ pub(super) fn date(
     spans: &mut HashMap<SpanId, Span>,
     timeline: &Timeline,
 ) {
-    // Stable, and in order already for each thread: a merge.
-    entries.sort_by_key(|entry| entry.wall_ns);
+    // No two of a thread are at one time, and no memory is needed for it.
+    entries.sort_unstable_by_key(|entry| (entry.wall_ns, entry.thread));
     for entry in entries {
         entry.wall_ns = timeline.wall_ns(entry.wall_ns);
         if let Some(thread) = threads.get_mut(entry.thread as usize) {

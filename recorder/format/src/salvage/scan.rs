@@ -12,7 +12,7 @@ use super::file::File;
 use super::{Error, Source};
 use crate::block::{self, Commit, HEADER_BYTES, HEADER_WORDS, Kind, Next, Retired, State, word};
 use crate::clock::Sample;
-use crate::record::Walk;
+use crate::record::{RECORD_MIN_WORDS, Walk};
 use crate::{BLOCK_BYTES, BLOCK_WORDS};
 
 /// How often a block that changes while it is read is tried.
@@ -107,6 +107,14 @@ impl Pool {
     /// The blocks that can be read, in the order of their places.
     pub(super) fn blocks(&self) -> impl Iterator<Item = &Block> {
         self.places.iter().filter_map(as_block)
+    }
+
+    /// How many records there can be at most.
+    pub(super) fn records_max(&self) -> usize {
+        let words = self
+            .blocks()
+            .map(|block| block.words.len().saturating_sub(HEADER_WORDS));
+        words.map(|words| words / RECORD_MIN_WORDS).sum()
     }
 
     /// The blocks of each thread, oldest first, by its number.
