@@ -274,6 +274,26 @@ fn who_is_asked_to_terminate_dies_of_it_and_leaves_a_snapshot() {
 }
 
 #[test]
+fn who_closed_all_descriptors_is_still_asked_and_its_own_files_get_nothing() {
+    let mut daemon = Daemon::start(DAEMON, &["terminate=15", "snapshot=10"]);
+    assert_eq!(daemon.does("close"), "closed");
+    daemon.receives(SIGUSR1);
+    daemon.snapshots(1);
+    let end_of_it = daemon.dies_by(SIGTERM);
+    assert_eq!(end(end_of_it), Ok(15));
+    is(&daemon.recording(), Kind::Terminated);
+    daemon.snapshots(2);
+    let own = std::fs::read_dir(daemon.home())
+        .expect("its directory")
+        .flatten();
+    let own = own.filter(|file| file.file_name().as_encoded_bytes().starts_with(b"own-"));
+    let sizes: Vec<u64> = own
+        .map(|file| file.metadata().expect("there").len())
+        .collect();
+    assert_eq!(sizes, [0; 20]);
+}
+
+#[test]
 fn who_has_not_asked_is_killed_by_sigterm() {
     for asked in [&[][..], &["snapshot=10"]] {
         let (daemon, status) = ends_by(SIGTERM, ":", asked);

@@ -1,17 +1,18 @@
 //! Signals that somebody asked for: a snapshot, or a snapshot and the end.
 //!
-//! They are waited for by an ordinary thread, through signal-hook, so that nothing
-//! has to be done in a handler. A signal that is ignored stays ignored, and a forked
-//! child, in which nobody waits, dies of what would end it.
+//! signal-hook's handler does no more than wake an ordinary thread, which does the rest.
+//! A signal that is ignored stays ignored, and a forked child, in which nobody waits,
+//! dies of what would end it.
 
 use std::ffi::c_int;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use rustix::thread::futex;
 use signal_hook::consts::signal::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPIPE, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
     SIGVTALRM, SIGXCPU, SIGXFSZ,
 };
-use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 
 use crate::error::Error;
@@ -33,14 +34,13 @@ const ENDING: [c_int; 13] = [
 pub(crate) struct Asked {
     snapshot: Vec<c_int>,
     terminate: Vec<c_int>,
-    signals: Option<Signals>,
 }
 
 impl Asked {
-    /// Gets ready for the signals that the settings name. Nothing is installed yet.
+    /// The signals that the settings name. Nothing is installed yet.
     ///
     /// # Errors
-    /// A signal that cannot be waited for, or no descriptors.
+    /// A signal that cannot be waited for.
     pub(crate) fn new(settings: &Settings) -> Result<Asked, Error> {
         for &signal in &settings.snapshot_on {
             let last = libc::SIGRTMAX();
@@ -57,55 +57,80 @@ impl Asked {
                 return Err(Error::value("terminate_on", signal.to_string(), expected));
             }
         }
-        let mut asked = Asked {
+        Ok(Asked {
             snapshot: settings.snapshot_on.clone(),
             terminate: settings.terminate_on.clone(),
-            signals: None,
-        };
-        if asked.all().next().is_some() {
-            let none: [c_int; 0] = [];
-            let signals = Signals::new(none);
-            let signals = signals.map_err(|error| Error::io("wait for", "signals", error))?;
-            asked.signals = Some(signals);
-        }
-        Ok(asked)
-    }
-
-    fn all(&self) -> impl Iterator<Item = c_int> {
-        self.snapshot.iter().chain(&self.terminate).copied()
+        })
     }
 
     /// Waits for them from now on.
     ///
     /// # Errors
     /// There is no thread for it; nothing is installed then.
-    pub(crate) fn wait(mut self, core: &Arc<Core>) -> Result<(), Error> {
-        let Some(mut signals) = self.signals.take() else {
+    pub(crate) fn wait(self, core: &Arc<Core>) -> Result<(), Error> {
+        let all = self.snapshot.iter().chain(&self.terminate).copied();
+        let wanted: Vec<c_int> = all.filter(|&signal| !is_ignored(signal)).collect();
+        if wanted.is_empty() {
             return Ok(());
-        };
-        let handle = signals.handle();
-        let wanted: Vec<c_int> = self.all().filter(|&signal| !is_ignored(signal)).collect();
-        let (terminate, waiting) = (self.terminate, Arc::clone(core));
+        }
+        let bell: Arc<Bell> = Arc::default();
+        let (terminate, waiting, rung) = (self.terminate, Arc::clone(core), Arc::clone(&bell));
         let wait = move || {
-            for signal in &mut signals {
-                if terminate.contains(&signal) {
-                    end_by(&waiting, signal);
-                } else {
-                    let _ = snapshot::asked_for(&waiting, name(signal), Some(PATIENCE));
+            loop {
+                let signals = rung.wait();
+                for signal in (1..=64).filter(|signal| signals & bit(*signal) != 0) {
+                    if terminate.contains(&signal) {
+                        end_by(&waiting, signal);
+                    } else {
+                        let _ = snapshot::asked_for(&waiting, name(signal), Some(PATIENCE));
+                    }
                 }
             }
         };
         aside::spawn("ttlog-signals", wait)
             .map_err(|error| Error::io("start a thread for", "signals", error))?;
         for signal in wanted {
-            // A signal that is none was turned down at the beginning.
-            let _ = handle.add_signal(signal);
-            if ENDING.contains(&signal) {
-                end_in_children(core, signal);
-            }
+            ring_on(signal, core, &bell);
         }
         Ok(())
     }
+}
+
+/// What a handler rings, and a thread waits for: a word of memory, and no descriptor,
+/// since a daemon may close all of those, and the next file that it opens would get
+/// what is written to it.
+#[derive(Default)]
+struct Bell {
+    /// A bit for each signal that came.
+    signals: AtomicU64,
+    rings: AtomicU32,
+}
+
+impl Bell {
+    /// A signal came.
+    fn ring(&self, signal: c_int) {
+        self.signals.fetch_or(bit(signal), Ordering::Relaxed);
+        self.rings.fetch_add(1, Ordering::Release);
+        let _ = futex::wake(&self.rings, futex::Flags::PRIVATE, 1);
+    }
+
+    /// Waits until signals have come; a bit for each of them.
+    fn wait(&self) -> u64 {
+        loop {
+            let rings = self.rings.load(Ordering::Acquire);
+            let signals = self.signals.swap(0, Ordering::Relaxed);
+            if signals != 0 {
+                return signals;
+            }
+            // Woken or interrupted, or rung since: it is looked at again.
+            let _ = futex::wait(&self.rings, futex::Flags::PRIVATE, rings, None);
+        }
+    }
+}
+
+/// The bit of a signal, which is at least 1 and at most 64 (signal(7)).
+fn bit(signal: c_int) -> u64 {
+    1 << (signal as u32).wrapping_sub(1).min(63)
 }
 
 fn name(signal: c_int) -> &'static str {
@@ -116,16 +141,20 @@ fn is_ignored(signal: c_int) -> bool {
     fatal::action_of(signal).is_some_and(|action| action.sa_sigaction == libc::SIG_IGN)
 }
 
-/// A forked child has the handler and nobody who waits: there the signal does what
-/// it does by default.
-fn end_in_children(core: &Arc<Core>, signal: c_int) {
-    let core = Arc::clone(core);
+/// Has a signal ring the bell. A forked child has the handler and nobody who waits:
+/// there, what ends a process by default ends it.
+fn ring_on(signal: c_int, core: &Arc<Core>, bell: &Arc<Bell>) {
+    let (core, bell) = (Arc::clone(core), Arc::clone(bell));
+    let ends = ENDING.contains(&signal);
     let action = move || {
-        if core.here().is_none() {
+        if core.here().is_some() {
+            bell.ring(signal);
+        } else if ends {
             let _ = low_level::emulate_default_handler(signal);
         }
     };
-    // SAFETY: the action loads a word, and calls what is safe in a signal handler.
+    // SAFETY: the action loads and stores atomics, wakes a thread by a bare system
+    // call, and calls what is safe in a signal handler.
     let _ = unsafe { low_level::register(signal, action) };
 }
 

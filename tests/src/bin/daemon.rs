@@ -66,10 +66,28 @@ fn obey() {
             "reap" => reap(),
             "leave" => leave(),
             "allocate" => allocate(),
+            "close" => close(),
             other => panic!("nothing to obey: {other:?}"),
         }
         line.clear();
     }
+}
+
+/// How many files are opened in the place of what was closed.
+const FILES: usize = 20;
+
+/// Closes every descriptor but the first three, as daemons do, and opens files.
+fn close() {
+    // SAFETY: nothing of this program uses the descriptors, and the recorder's must not
+    // be relied on: that is what is tested.
+    let closed = unsafe { libc::close_range(3, u32::MAX, 0) };
+    assert_eq!(closed, 0);
+    for number in 0..FILES {
+        let file = std::fs::File::create(format!("own-{number}")).expect("a file");
+        // Open to the end.
+        std::mem::forget(file);
+    }
+    println!("closed");
 }
 
 fn say() {
