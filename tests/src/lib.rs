@@ -15,6 +15,7 @@ pub mod death;
 pub mod image;
 pub mod plan;
 pub mod reader;
+pub mod seccomp;
 pub mod story;
 pub mod values;
 pub mod victim;

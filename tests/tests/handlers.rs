@@ -158,6 +158,21 @@ fn a_handler_that_came_later_and_calls_nobody_has_the_signal_alone() {
 }
 
 #[test]
+fn an_abort_makes_no_call_that_a_sandbox_has_not_let_through_before() {
+    for recorded in [false, true] {
+        let mut host = Host::start(HOST.as_ref(), "confined", recorded);
+        assert_eq!(host.ends().signal(), Some(SIGABRT));
+        if recorded {
+            let verdict = host.opened().verdict;
+            assert_eq!(
+                (verdict.kind, verdict.signal),
+                (Kind::Signal, Some(SIGABRT))
+            );
+        }
+    }
+}
+
+#[test]
 fn a_signal_that_is_ignored_stays_ignored() {
     let mut host = Host::start(HOST.as_ref(), "ignores", true);
     assert_eq!(host.says(), "survived");

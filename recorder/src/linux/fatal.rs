@@ -6,8 +6,8 @@
 //! as it always did, with the same status and the same core.
 //!
 //! The law of this file: what a handler calls, here and in `core/causes.rs`, is
-//! arithmetic, atomic stores, and of signal-safety(7) clock_gettime, getpid and
-//! sigaction, besides the bare system calls gettid, rt_tgsigqueueinfo and tgkill.
+//! arithmetic, atomic stores, and of signal-safety(7) clock_gettime, getpid, raise and
+//! sigaction, besides the bare system calls gettid and rt_tgsigqueueinfo.
 //! No allocation, no lock, no unwinding.
 
 use std::ffi::{c_int, c_void};
@@ -259,6 +259,13 @@ impl Arrival {
             return;
         }
         let pid = rustix::process::getpid().as_raw_nonzero().get();
+        if self.code == libc::SI_TKILL && self.sender.pid == pid as u32 {
+            // As abort(3) and raise(3) sent it: by the same call, which whoever
+            // filters system calls has let through, and with the same particulars.
+            // SAFETY: it sends this thread a signal.
+            unsafe { libc::raise(self.signal) };
+            return;
+        }
         let thread = thread::id() as c_int;
         // SAFETY: it sends this thread what it was sent, which waits until the handler
         // has returned (rt_tgsigqueueinfo(2)).
@@ -266,7 +273,7 @@ impl Arrival {
             unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, thread, self.signal, info) };
         if failed != 0 {
             // SAFETY: the same without the particulars, where those may not be sent.
-            let _ = unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, self.signal) };
+            unsafe { libc::raise(self.signal) };
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc;
 use tracing::{info, info_span};
+use ttlog_tests::seccomp::forbid;
 
 /// How many faults are recovered from.
 const FAULTS: u64 = 3;
@@ -60,6 +61,12 @@ fn main() {
             recorded();
             storm();
             wait();
+        }
+        "confined" => {
+            recorded();
+            info!("before the abort");
+            forbid(libc::SYS_rt_tgsigqueueinfo, libc::SECCOMP_RET_KILL_PROCESS);
+            std::process::abort();
         }
         "ignores" => {
             // SAFETY: nothing is called for a signal that is ignored.

@@ -16,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use ttlog_tests::acks::Acks;
 use ttlog_tests::death::{Death, WORKERS};
+use ttlog_tests::seccomp::forbid;
 use ttlog_tests::story;
 
 /// How many turns the main thread tells.
@@ -193,34 +194,7 @@ fn read_behind_the_end() {
 
 /// Forbids a system call, by SIGSYS, and makes it.
 fn forbidden_call() {
-    let statement = |code: u32, jt, jf, k| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    };
-    let (load, equal) = (
-        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-        libc::BPF_JMP | libc::BPF_JEQ,
-    );
-    let number = libc::SYS_getpriority as u32;
-    let mut filter = [
-        statement(load, 0, 0, 0),
-        statement(equal | libc::BPF_K, 0, 1, number),
-        statement(libc::BPF_RET, 0, 0, libc::SECCOMP_RET_TRAP),
-        statement(libc::BPF_RET, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_mut_ptr(),
-    };
-    // SAFETY: it takes no pointer.
-    let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    assert_eq!(set, 0);
-    let mode = libc::SECCOMP_MODE_FILTER;
-    // SAFETY: the kernel copies the program, which is valid.
-    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) };
-    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    forbid(libc::SYS_getpriority, libc::SECCOMP_RET_TRAP);
     // SAFETY: it asks for a number, or is the trap.
     let priority = unsafe { libc::syscall(libc::SYS_getpriority, 0, 0) };
     std::hint::black_box(priority);

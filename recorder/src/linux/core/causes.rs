@@ -14,12 +14,13 @@ impl Here<'_> {
     pub(crate) fn cause(self, cause: Cause) -> (u64, u64) {
         let number = self.causes.fetch_add(1, Ordering::Relaxed);
         let clocks = self.clock.sample();
-        let thread = thread::with_known(&self, |ring| ring.thread.get() as u32);
+        let known = thread::with_known(&self, |ring| (ring.thread.get(), ring.thread_id.get()));
+        let (thread, thread_id) = known.unwrap_or_else(|| (0, u64::from(thread::id())));
         let cause = Cause {
             ticks: clocks.ticks,
             number,
-            thread: thread.unwrap_or(0),
-            thread_id: thread::id(),
+            thread: thread as u32,
+            thread_id: thread_id as u32,
             wall_ns: clocks.wall_ns,
             ..cause
         };
