@@ -68,7 +68,8 @@ impl Builder {
 
     /// Whether a panic is recorded as an incident, with its message and backtrace,
     /// and a snapshot made of it: at most eight a process. The hook that was there
-    /// before is called in any case. Default: true.
+    /// before is called in any case. A snapshot opens files and starts a thread: where
+    /// a filter kills for that (seccomp(2)), the hook is to be off. Default: true.
     pub fn panic_hook(mut self, on: bool) -> Builder {
         self.settings.panic_hook = Some(on);
         self
