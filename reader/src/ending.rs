@@ -32,7 +32,7 @@ pub(crate) enum Survived {
     OwnThread(u64),
     /// Some thread recorded for longer after it than dying takes, in nanoseconds.
     AnyThread(u64),
-    /// It was sent, and the host's handler has returned.
+    /// The host's handler has returned, and the process could go on.
     Returned,
 }
 
@@ -45,9 +45,7 @@ pub(crate) fn survived(cause: &Cause) -> Option<Survived> {
             Some(Survived::OwnThread(cause.own_after_ns))
         }
         _ if any > DYING_NS => Some(Survived::AnyThread(any)),
-        cause::Kind::Signal if cause.sender.is_some() && cause.returned_ticks.is_some() => {
-            Some(Survived::Returned)
-        }
+        cause::Kind::Signal if cause.survived_ticks.is_some() => Some(Survived::Returned),
         cause::Kind::Signal | cause::Kind::Terminate => None,
     }
 }
@@ -91,7 +89,7 @@ pub(crate) fn fault_behind<'r>(causes: &'r [Cause], abort: &Cause) -> Option<&'r
             && cause.sender.is_none()
             && cause.thread_id == abort.thread_id
             && cause.chained
-            && cause.returned_ticks.is_none()
+            && cause.survived_ticks.is_none()
             && cause.own_after_ns == 0
     })
 }

@@ -109,7 +109,7 @@ fn of_survived(recording: &Recording, cause: &Cause) -> Option<String> {
     let how = match ending::survived(cause)? {
         Survived::OwnThread(ns) => format!("the thread recorded for another {}", duration(ns)),
         Survived::AnyThread(ns) => format!("threads recorded for another {}", duration(ns)),
-        Survived::Returned => "it was sent, and the host's handler returned".into(),
+        Survived::Returned => "the host's handler returned".into(),
     };
     let occurrence = occurrence(recording, cause);
     Some(format!("{occurrence} was survived: {how}"))

@@ -92,7 +92,7 @@ fn a_host_that_recovers_from_faults_goes_on_and_did_not_die_of_them() {
             .iter()
             .all(|cause| cause.signal == SIGSEGV && cause.chained)
     );
-    assert!(causes.iter().all(|cause| cause.returned_ticks.is_some()));
+    assert!(causes.iter().all(|cause| cause.survived_ticks.is_some()));
     assert_eq!(causes[1].address, Some(0x20_0000));
     assert_eq!(opened.recording.ledger.counts.readable, 3);
     assert_eq!(opened.verdict.kind, Kind::Killed);
@@ -101,6 +101,16 @@ fn a_host_that_recovers_from_faults_goes_on_and_did_not_die_of_them() {
         "{:?}",
         opened.verdict
     );
+}
+
+#[test]
+fn a_host_that_recovers_and_says_nothing_more_did_not_die_of_it_either() {
+    let mut host = Host::start(HOST.as_ref(), "recovers-quietly", true);
+    assert_eq!(host.says(), "survived");
+    host.dies_by_sigkill();
+    let opened = host.opened();
+    assert_eq!(opened.recording.causes.len(), 1);
+    assert_eq!(opened.verdict.kind, Kind::Killed);
 }
 
 #[test]

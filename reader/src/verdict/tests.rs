@@ -237,18 +237,18 @@ fn other_threads_may_record_while_the_process_dies_and_not_for_long() {
 }
 
 #[test]
-fn a_sent_signal_whose_handler_returned_was_survived() {
-    let returned = |cause| Cause {
-        returned_ticks: Some(5),
+fn a_signal_whose_handler_returned_was_survived_even_if_nobody_spoke_since() {
+    let survived = |cause| Cause {
+        survived_ticks: Some(5),
         ..cause
     };
-    let verdict = judged([returned(sent(11, 77))]);
+    let verdict = judged([survived(sent(11, 77))]);
     assert_eq!(verdict.kind, Kind::Killed);
     assert!(says(&verdict, "SIGSEGV, sent by process 77 of user 1000"));
     assert!(says(&verdict, "the host's handler returned"));
     assert_eq!(judged([sent(11, 77)]).kind, Kind::Signal);
-    let fault = judged([returned(fault())]);
-    assert_eq!(fault.kind, Kind::Signal, "a fault comes again");
+    assert_eq!(judged([survived(fault())]).kind, Kind::Killed);
+    assert_eq!(judged([fault()]).kind, Kind::Signal);
 }
 
 #[test]
@@ -411,11 +411,11 @@ fn an_abort_of_its_own_has_no_address() {
         own_after_ns: 1,
         ..chained
     };
-    let returned = Cause {
-        returned_ticks: Some(1),
+    let survived = Cause {
+        survived_ticks: Some(1),
         ..chained
     };
-    for before in [fault(), elsewhere, recovered, returned] {
+    for before in [fault(), elsewhere, recovered, survived] {
         let verdict = judged([before, abort()]);
         assert_eq!((verdict.signal, verdict.address), (Some(6), None));
         assert!(!says(&verdict, "because of"), "{verdict:?}");

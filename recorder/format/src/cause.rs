@@ -13,8 +13,9 @@
 //!        5   signal | its code << 32; of an exit, the status
 //!        6   fault address; of a sent signal, sender's pid | user id << 32
 //!        7   program counter
-//!       15   returned    a tally: ticks from the cause until the handler that
-//!                        was there before had returned, plus 1; 0: it did not
+//!       15   survived    a tally: ticks from the cause until the handler that was
+//!                        there before had returned and the process could go on,
+//!                        plus 1; 0: that did not come to pass
 //! ```
 //!
 //! Everything here is arithmetic on words: a signal handler encodes a cause.
@@ -30,8 +31,8 @@ pub const CAUSES: usize = 8;
 /// Words of a cause.
 pub const CAUSE_WORDS: usize = 16;
 
-/// The word that tells when the previous handler returned.
-pub const RETURNED: usize = 15;
+/// The word that tells when the cause was survived.
+pub const SURVIVED: usize = 15;
 
 const SENT: u64 = 1;
 const PANICKING: u64 = 2;
@@ -87,8 +88,9 @@ pub struct Cause {
     pub overflow: bool,
     /// Whether a handler of the host's was called next, which may recover.
     pub chained: bool,
-    /// After how many ticks that handler returned, if it did.
-    pub returned_ticks: Option<u64>,
+    /// After how many ticks that handler returned, if it did and the process could go
+    /// on: it was not left to die of the same fault again.
+    pub survived_ticks: Option<u64>,
     /// For how long the cause's own thread went on recording, after the cause or
     /// after that handler had returned; nanoseconds, 0 if it recorded nothing
     /// more. Found by salvage.
@@ -122,10 +124,10 @@ pub fn offset(place: usize) -> u64 {
     CAUSES_OFFSET + (place * CAUSE_WORDS * 8) as u64
 }
 
-/// What to store at [`RETURNED`] of the `number`th cause when the handler that was
-/// there before the recorder's has returned, `ticks` later.
-pub fn returned(recording: u64, number: u64, ticks: u64) -> u64 {
-    Key::of_cause(recording, number).tally(RETURNED, ticks.saturating_add(1))
+/// What to store at [`SURVIVED`] of the `number`th cause when the handler that was
+/// there before the recorder's has returned, `ticks` later, and the process goes on.
+pub fn survived(recording: u64, number: u64, ticks: u64) -> u64 {
+    Key::of_cause(recording, number).tally(SURVIVED, ticks.saturating_add(1))
 }
 
 impl Cause {
@@ -151,8 +153,8 @@ impl Cause {
         words[6] = sender.or(self.address).unwrap_or(0);
         words[7] = self.program_counter;
         let key = Key::of_cause(recording, self.number);
-        words[0] |= key.over(0, &words[..RETURNED]) << 16;
-        words[RETURNED] = key.tally(RETURNED, 0);
+        words[0] |= key.over(0, &words[..SURVIVED]) << 16;
+        words[SURVIVED] = key.tally(SURVIVED, 0);
         words
     }
 
@@ -161,7 +163,7 @@ impl Cause {
         let mut plain = *words;
         plain[0] &= 0xffff;
         let key = Key::of_cause(recording, words[2]);
-        if key.over(0, &plain[..RETURNED]) != words[0] >> 16 {
+        if key.over(0, &plain[..SURVIVED]) != words[0] >> 16 {
             return None;
         }
         let kind = match plain[0] & 0xff {
@@ -173,7 +175,7 @@ impl Cause {
         let has = |flag: u64| plain[0] & (flag << 8) != 0;
         let (low, high) = (words[5] as u32 as i32, (words[5] >> 32) as u32 as i32);
         let by_signal = kind != Kind::Exit;
-        let returned = key.tallied(RETURNED, words[RETURNED]);
+        let survived = key.tallied(SURVIVED, words[SURVIVED]);
         Some(Cause {
             kind,
             ticks: words[1],
@@ -193,7 +195,7 @@ impl Cause {
             panicking: has(PANICKING),
             overflow: has(OVERFLOW),
             chained: has(CHAINED),
-            returned_ticks: returned.and_then(|ticks| ticks.checked_sub(1)),
+            survived_ticks: survived.and_then(|ticks| ticks.checked_sub(1)),
             own_after_ns: 0,
             any_after_ns: 0,
         })
@@ -251,7 +253,7 @@ mod tests {
         for cause in [exit(), fault(), sent()] {
             let words = cause.encode(42);
             assert_eq!(Cause::decode(&words, 42), Some(cause));
-            for bit in 0..RETURNED * 64 {
+            for bit in 0..SURVIVED * 64 {
                 let mut flipped = words;
                 flipped[bit / 64] ^= 1 << (bit % 64);
                 assert_eq!(Cause::decode(&flipped, 42), None, "bit {bit}");
@@ -261,13 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn when_the_handler_returned_is_told_or_not_known() {
+    fn when_it_was_survived_is_told_or_not_known() {
         let cause = fault();
         let mut words = cause.encode(42);
-        words[RETURNED] = returned(42, cause.number, 0);
+        words[SURVIVED] = survived(42, cause.number, 0);
         let read = Cause::decode(&words, 42).unwrap();
-        assert_eq!(read.returned_ticks, Some(0));
-        words[RETURNED] ^= 1 << 30;
+        assert_eq!(read.survived_ticks, Some(0));
+        words[SURVIVED] ^= 1 << 30;
         assert_eq!(Cause::decode(&words, 42), Some(cause));
     }
 

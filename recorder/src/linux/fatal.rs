@@ -136,8 +136,9 @@ extern "C" fn on_fatal(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     if chained {
         call(function, flags, signal, info, context, &arrival);
         let errno = self::errno();
-        stamps.iter().flatten().for_each(Stamp::survived);
-        arrival.stay();
+        if arrival.is_survived() {
+            stamps.iter().flatten().for_each(Stamp::survived);
+        }
         set_errno(errno);
     } else {
         arrival.go_on_by_default(info);
@@ -236,14 +237,18 @@ impl Arrival {
         here - start < used + HANDLER_BYTES
     }
 
-    /// The signal was survived: the next one shall leave a cause too. A handler that
-    /// was there before may have given the signal its default, as Rust's own does,
-    /// so that the faulting instruction, tried again, kills.
-    fn stay(&self) {
+    /// Whether the process goes on, now that the handler which was there before has
+    /// returned.
+    ///
+    /// It may have given the signal its default, as Rust's own does where a stack has
+    /// not overflowed: then a fault, tried again, kills. What was sent is over, and
+    /// the next one shall leave a cause too.
+    fn is_survived(&self) -> bool {
         let default = action_of(self.signal).is_some_and(|now| now.sa_sigaction == libc::SIG_DFL);
         if self.sent && default {
             install_for(self.signal);
         }
+        self.sent || !default
     }
 
     /// Does what the signal does by default. A faulting instruction is tried again

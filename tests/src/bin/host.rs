@@ -32,6 +32,14 @@ fn main() {
             recover();
             wait();
         }
+        "recovers-quietly" => {
+            own_handler(maps_the_page);
+            recorded();
+            info!("the last words");
+            fault(0x10_0000);
+            println!("survived");
+            wait();
+        }
         "recovers-then-dies" => {
             own_handler(maps_the_page);
             recorded();

@@ -16,8 +16,8 @@ pub(super) fn look(
 ) {
     for cause in causes {
         // A handler that was called by the recorder's may itself have recorded.
-        let returned = cause.returned_ticks.unwrap_or(0);
-        let over = cause.ticks.saturating_add(returned);
+        let survived = cause.survived_ticks.unwrap_or(0);
+        let over = cause.ticks.saturating_add(survived);
         let later = entries.iter().filter(|entry| entry.wall_ns > over);
         let is_own = |entry: &&Entry| {
             let thread = threads.get(entry.thread as usize);

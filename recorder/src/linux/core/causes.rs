@@ -6,7 +6,7 @@
 use super::Here;
 use crate::linux::sync::Ordering;
 use crate::linux::thread;
-use ttlog_format::cause::{self, Cause, RETURNED};
+use ttlog_format::cause::{self, Cause, SURVIVED};
 
 impl Here<'_> {
     /// Appends a cause, of which everything but its number, moment and thread is
@@ -36,11 +36,11 @@ impl Here<'_> {
     }
 
     /// Says of a cause, given as [`Here::cause`] returned it, that the handler which
-    /// was called next has returned.
+    /// was called next has returned, and that the process goes on.
     pub(crate) fn survived(self, (number, ticks): (u64, u64)) {
         let since = self.clock.ticks().saturating_sub(ticks);
-        let word = cause::returned(self.recording, number, since);
-        self.memory.store(base(number) + RETURNED, word);
+        let word = cause::survived(self.recording, number, since);
+        self.memory.store(base(number) + SURVIVED, word);
     }
 }
 
