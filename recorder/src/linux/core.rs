@@ -15,7 +15,7 @@ use crate::linux::pool::Pool;
 use crate::linux::rings::Rings;
 use crate::linux::sites::Sites;
 use crate::linux::spans::Spans;
-use crate::linux::sync::{AtomicU64, Ordering};
+use crate::linux::sync::{AtomicU64, Ordering, fence};
 use crate::linux::thread;
 use tracing_core::Metadata;
 use ttlog_format::block;
@@ -66,6 +66,9 @@ pub(crate) struct Core {
     pub(crate) recording: u64,
     sentinel: Sentinel,
     threads: AtomicU64,
+    /// How many threads began to end, and how many of these have.
+    ends_begun: AtomicU64,
+    ends_done: AtomicU64,
     causes: AtomicU64,
     pub(crate) incidents: Incidents,
     pub(crate) snapshots: Snapshots,
@@ -139,6 +142,8 @@ impl Core {
             recording: parts.recording,
             sentinel: parts.sentinel,
             threads: AtomicU64::new(0),
+            ends_begun: AtomicU64::new(0),
+            ends_done: AtomicU64::new(0),
             causes: AtomicU64::new(0),
             incidents: Incidents::default(),
             snapshots: parts.snapshots,
@@ -190,7 +195,25 @@ impl Core {
     }
 
     /// What was recorded and what was not, so far.
+    ///
+    /// A thread that ends meanwhile is counted here and there, or twice: then it is
+    /// counted again, a few times at most.
     pub(crate) fn counts(&self) -> (u64, u64) {
+        const TRIES: usize = 100;
+        let mut counts = (0, 0);
+        for _ in 0..TRIES {
+            let done = self.ends_done.load(Ordering::Acquire);
+            counts = self.count();
+            fence(Ordering::Acquire);
+            if self.ends_begun.load(Ordering::Relaxed) == done {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        counts
+    }
+
+    fn count(&self) -> (u64, u64) {
         let rings = self
             .rings
             .owned(0)

@@ -136,3 +136,25 @@ impl std::fmt::Debug for Recorder {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #[test]
+    fn the_numbers_are_exact_while_threads_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let builder = crate::builder().directory(directory.path());
+        let recorder = builder.capacity_mib(1).create().unwrap();
+        let subscriber = tracing::Dispatch::new(recorder.subscriber());
+        for round in 1..=500 {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        tracing::dispatcher::with_default(&subscriber, || tracing::info!("here"));
+                    });
+                }
+            });
+            // The threads have done their work, and may still be ending.
+            assert_eq!(recorder.stats().events, round * 4);
+        }
+    }
+}

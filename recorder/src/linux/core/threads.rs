@@ -5,7 +5,7 @@
 
 use super::Core;
 use crate::linux::ring::Ring;
-use crate::linux::sync::Ordering;
+use crate::linux::sync::{Ordering, fence};
 use crate::linux::thread;
 use ttlog_format::block::{self, Next};
 
@@ -40,6 +40,9 @@ impl Core {
     }
 
     fn end(&self, ring: &Ring, index: u32, now: u64) {
+        self.ends_begun.fetch_add(1, Ordering::Relaxed);
+        // Whoever counts and sees any of what follows sees that it has begun.
+        fence(Ordering::Release);
         self.let_go(ring);
         let block = ring.block.get() as u32;
         let dropped = ring.dropped.load(Ordering::Relaxed);
@@ -47,6 +50,7 @@ impl Core {
         ring.open_block().store_next(&self.memory, Next::Ended);
         self.pool.end(block, now, ring.events(), dropped);
         self.rings.free(index);
+        self.ends_done.fetch_add(1, Ordering::Release);
     }
 
     /// Ends threads that died without a word, a few at a time, and says whether
