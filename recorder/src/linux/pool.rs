@@ -338,23 +338,40 @@ impl Queue {
     /// Takes the oldest entry out, passing over those that are not there yet.
     fn pop(&self) -> Option<Entry> {
         loop {
+            let entry = self.take_out(self.next_ticket()?);
+            if entry.is_some() {
+                return entry;
+            }
+        }
+    }
+
+    /// The ticket of the oldest entry, now the caller's; `None` if there is none.
+    fn next_ticket(&self) -> Option<u64> {
+        loop {
             let head = self.head.load(Ordering::Relaxed);
             if head >= self.tail.load(Ordering::Acquire) {
                 return None;
             }
-            let ours = self
-                .head
-                .compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok();
-            let packed = if ours {
-                self.cell(head).swap(0, Ordering::AcqRel)
-            } else {
-                0
-            };
-            if packed != 0 {
-                return Entry::unpack(packed);
+            let ours =
+                self.head
+                    .compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Relaxed);
+            if ours.is_ok() {
+                return Some(head);
             }
         }
+    }
+
+    /// Takes out the entry of a ticket. Who stood still until the queue had gone by
+    /// finds one that is much younger, and puts it back: taken now, it would leave a
+    /// hole in its thread's history.
+    fn take_out(&self, ticket: u64) -> Option<Entry> {
+        let entry = Entry::unpack(self.cell(ticket).swap(0, Ordering::AcqRel))?;
+        let passed = self.tail.load(Ordering::Acquire).saturating_sub(ticket);
+        if passed > self.cells.len() as u64 {
+            self.push(entry);
+            return None;
+        }
+        Some(entry)
     }
 }
 
@@ -388,6 +405,24 @@ mod tests {
             .map(|t| t.index)
             .collect();
         assert_eq!(taken, order);
+    }
+
+    #[test]
+    fn who_stands_still_until_the_queue_has_gone_by_takes_no_young_block() {
+        let queue = Queue::new(4).unwrap();
+        let push = |turn| queue.push(Entry { turn, index: 0 });
+        let pop = || queue.pop().map(|entry| entry.turn);
+        push(1);
+        let ticket = queue.next_ticket().unwrap();
+        // Meanwhile others go around: the ninth meets the first in its cell.
+        for turn in 2..=8 {
+            push(turn);
+            assert_eq!(pop(), Some(turn));
+        }
+        (9..=11).for_each(push);
+        assert!(queue.take_out(ticket).is_none());
+        let rest: Vec<u64> = std::iter::from_fn(pop).collect();
+        assert_eq!(rest, [1, 10, 11, 9], "none is lost");
     }
 
     #[test]
