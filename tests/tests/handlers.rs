@@ -75,6 +75,26 @@ impl Drop for Host {
     }
 }
 
+/// Ends in the same way without a recorder and with one; that, and what is left.
+fn ends_alike(what: &str) -> (ExitStatus, Opened) {
+    let plain = Host::start(HOST.as_ref(), what, false).ends();
+    let mut host = Host::start(HOST.as_ref(), what, true);
+    let status = host.ends();
+    assert_eq!(status, plain);
+    (status, host.opened())
+}
+
+#[track_caller]
+fn died_of(opened: &Opened, signal: i32) {
+    let verdict = (opened.verdict.kind, opened.verdict.signal);
+    assert_eq!(
+        verdict,
+        (Kind::Signal, Some(signal)),
+        "{:?}",
+        opened.verdict
+    );
+}
+
 fn evidence(opened: &Opened) -> String {
     opened.verdict.evidence.join("\n")
 }
@@ -118,43 +138,27 @@ fn what_a_host_dies_of_after_it_recovered_is_the_verdict() {
     let mut host = Host::start(HOST.as_ref(), "recovers-then-dies", true);
     assert_eq!(host.says(), "survived 3");
     assert_eq!(host.ends().signal(), Some(SIGABRT));
-    let verdict = host.opened().verdict;
+    let opened = host.opened();
+    died_of(&opened, SIGABRT);
     assert_eq!(
-        (verdict.kind, verdict.signal),
-        (Kind::Signal, Some(SIGABRT))
+        opened.verdict.address, None,
+        "that of a fault which it survived"
     );
-    assert_eq!(verdict.address, None, "that of a fault which it survived");
 }
 
 #[test]
 fn a_host_may_exit_in_its_own_handler_and_the_fault_is_told() {
-    for recorded in [false, true] {
-        let mut host = Host::start(HOST.as_ref(), "exits-in-its-handler", recorded);
-        assert_eq!(host.ends().code(), Some(42));
-        if recorded {
-            let verdict = host.opened().verdict;
-            assert_eq!(
-                (verdict.kind, verdict.signal),
-                (Kind::Signal, Some(SIGSEGV))
-            );
-            assert_eq!(verdict.address, Some(0x10_0000));
-        }
-    }
+    let (status, opened) = ends_alike("exits-in-its-handler");
+    assert_eq!(status.code(), Some(42));
+    died_of(&opened, SIGSEGV);
+    assert_eq!(opened.verdict.address, Some(0x10_0000));
 }
 
 #[test]
 fn a_handler_that_came_later_and_calls_the_recorders_changes_nothing() {
-    for recorded in [false, true] {
-        let mut host = Host::start(HOST.as_ref(), "chains", recorded);
-        assert_eq!(host.ends().signal(), Some(SIGSEGV));
-        if recorded {
-            let verdict = host.opened().verdict;
-            assert_eq!(
-                (verdict.kind, verdict.signal),
-                (Kind::Signal, Some(SIGSEGV))
-            );
-        }
-    }
+    let (status, opened) = ends_alike("chains");
+    assert_eq!(status.signal(), Some(SIGSEGV));
+    died_of(&opened, SIGSEGV);
 }
 
 #[test]
@@ -169,17 +173,9 @@ fn a_handler_that_came_later_and_calls_nobody_has_the_signal_alone() {
 
 #[test]
 fn an_abort_makes_no_call_that_a_sandbox_has_not_let_through_before() {
-    for recorded in [false, true] {
-        let mut host = Host::start(HOST.as_ref(), "confined", recorded);
-        assert_eq!(host.ends().signal(), Some(SIGABRT));
-        if recorded {
-            let verdict = host.opened().verdict;
-            assert_eq!(
-                (verdict.kind, verdict.signal),
-                (Kind::Signal, Some(SIGABRT))
-            );
-        }
-    }
+    let (status, opened) = ends_alike("confined");
+    assert_eq!(status.signal(), Some(SIGABRT));
+    died_of(&opened, SIGABRT);
 }
 
 #[test]

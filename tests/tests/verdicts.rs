@@ -319,6 +319,25 @@ fn process_1_of_a_namespace_exits_with_128_and_the_signal() {
     }
 }
 
+/// What is sent to it has no default action (pid_namespaces(7)).
+#[test]
+fn process_1_of_a_namespace_lives_through_what_it_is_sent_with_a_recorder_as_without() {
+    for asked in [&["without"][..], &[]] {
+        let Some(mut daemon) = daemon_as_first(DAEMON, asked) else {
+            return;
+        };
+        for signal in [Signal::SIGABRT, Signal::SIGFPE, Signal::SIGABRT] {
+            daemon.receives(signal);
+            assert_eq!(daemon.does("say"), "said", "{signal}, {asked:?}");
+        }
+        assert_eq!(end(daemon.dies_by(SIGKILL)), Ok(9));
+        if asked.is_empty() {
+            is(&daemon.recording(), Kind::Killed);
+            assert_eq!(daemon.recording().recording.causes, []);
+        }
+    }
+}
+
 /// It lives, and no signal has left a trace in what it leaves behind.
 #[track_caller]
 fn untouched(daemon: &Daemon) {

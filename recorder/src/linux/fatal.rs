@@ -96,6 +96,13 @@ fn is_no_function(function: usize) -> bool {
     function == libc::SIG_DFL || function == libc::SIG_IGN
 }
 
+/// Whether nothing was done about a signal that is sent: process 1 of a namespace has
+/// no default action (pid_namespaces(7)).
+fn is_ignored(function: usize) -> bool {
+    let is_first = || rustix::process::getpid().as_raw_nonzero().get() == 1;
+    function == libc::SIG_IGN || (function == libc::SIG_DFL && is_first())
+}
+
 /// What is done about a signal, if it is one.
 pub(crate) fn action_of(signal: c_int) -> Option<libc::sigaction> {
     let mut action = MaybeUninit::uninit();
@@ -127,7 +134,7 @@ extern "C" fn on_fatal(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
         let flags = previous.flags.load(Ordering::Acquire);
         (previous.function.load(Ordering::Relaxed), flags)
     });
-    if function == libc::SIG_IGN && arrival.sent {
+    if arrival.sent && is_ignored(function) {
         return;
     }
     let chained = !is_no_function(function);
