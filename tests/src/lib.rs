@@ -16,6 +16,7 @@ pub mod image;
 pub mod plan;
 pub mod reader;
 pub mod seccomp;
+pub mod snapper;
 pub mod story;
 pub mod values;
 pub mod victim;

@@ -6,16 +6,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGKILL;
 use serde_json::{Value, json};
-use ttlog_format::incident::Kind as Incident;
-use ttlog_format::salvage::What as Happened;
 use ttlog_reader::Opened;
 use ttlog_tests::plan::ADAPTERS;
+use ttlog_tests::snapper::{all_whole, info, messages, run, snapshots};
 use ttlog_tests::victim::files;
 use ttlog_tests::{Adapter, Plan, Victim, Violation, What, check, reader};
 
@@ -31,11 +30,6 @@ fn plan() -> Plan {
 
 fn start(act: &str, plan: &Plan) -> Victim {
     Victim::start_act(PROGRAM, act, plan)
-}
-
-/// The snapshot directory that the program gives its builder.
-fn snapshots(victim: &Victim) -> PathBuf {
-    victim.directory().with_file_name("snapshots")
 }
 
 /// The path of the next snapshot that the program tells of.
@@ -55,98 +49,18 @@ fn stamp(victim: &Victim, snapshot: &Path) -> u128 {
     stamp.unwrap_or_else(|| panic!("{name} has another form"))
 }
 
-fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
-    let output = Command::new(reader::program(Path::new(PROGRAM)))
-        .args(args)
-        .output();
-    output.expect("ttlog-reader runs")
-}
-
 /// What a command of the reader prints of a whole recording.
 #[track_caller]
 fn told(args: &[&str], recording: &Path) -> String {
     let args = args.iter().map(OsStr::new);
-    let output = run(args.chain([recording.as_os_str()]));
+    let output = run(PROGRAM, args.chain([recording.as_os_str()]));
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {words}", output.status);
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-fn info(recording: &Path) -> Value {
-    let mut told = reader::json(PROGRAM, &["info"], recording);
-    assert_eq!(told.len(), 1);
-    told.remove(0)
-}
-
 fn open(recording: &Path) -> Opened {
     ttlog_reader::open(recording).unwrap_or_else(|error| panic!("{}: {error}", recording.display()))
-}
-
-/// The messages in a recording, in their order.
-fn messages(opened: &Opened) -> Vec<String> {
-    let recording = &opened.recording;
-    let events = recording
-        .entries
-        .iter()
-        .filter(|entry| entry.what == Happened::Event);
-    let message = |entry: &ttlog_format::salvage::Entry| {
-        let fields = check::named(recording, entry.site, &entry.fields);
-        let value = fields
-            .iter()
-            .find_map(|(name, value)| (*name == "message").then_some(value));
-        let text = value.and_then(|value| value.text()).expect("a message");
-        String::from_utf8_lossy(&text.bytes).into_owned()
-    };
-    events.map(message).collect()
-}
-
-/// The files in a directory that bear the name of a whole snapshot.
-fn whole_names(directory: &Path) -> Vec<PathBuf> {
-    let mut found = files(directory);
-    found.retain(|path| {
-        let name = path.file_name().expect("a name").to_string_lossy();
-        name.starts_with("ttlog-") && name.ends_with(".bin")
-    });
-    found
-}
-
-/// An LZ4 frame ends with an empty block, whose length is 0, and the content's checksum.
-fn is_whole_frame(bytes: &[u8]) -> bool {
-    let end = bytes.len().checked_sub(8).map(|at| &bytes[at..at + 4]);
-    end == Some(&[0; 4])
-}
-
-/// Checks that every file that bears the name of a whole snapshot is one; how many.
-fn all_whole(directory: &Path) -> Result<u64, Violation> {
-    let found = whole_names(directory);
-    for path in &found {
-        let bytes = std::fs::read(path).map_err(|error| Violation::new(error.to_string()))?;
-        if !is_whole_frame(&bytes) {
-            let words = format!("the frame of {} has no end", path.display());
-            return Err(Violation::new(words));
-        }
-    }
-    if found.is_empty() {
-        return Ok(0);
-    }
-    let args = ["info", "-o", "json"].iter().map(OsStr::new);
-    let output = run(args.chain(found.iter().map(|path| path.as_os_str())));
-    let words = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() || !words.is_empty() {
-        return Err(Violation::new(format!("{}: {words}", output.status)));
-    }
-    let objects: Vec<Value> = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    let is_whole = |object: &&Value| {
-        let ledger = &object["ledger"];
-        ledger["missing_items"] == 0 && ledger["readable"] != 0 && object["snapshot"].is_object()
-    };
-    match objects.iter().filter(is_whole).count() {
-        whole if whole == found.len() => Ok(whole as u64),
-        _ => Err(Violation::new(format!("not all whole: {objects:?}"))),
-    }
 }
 
 #[test]
@@ -301,7 +215,7 @@ fn who_closed_all_descriptors_still_gets_snapshots_and_its_own_files_are_not_tou
             assert!(victim.ends().success());
             // One more was made of the panic between them.
             assert_eq!(
-                all_whole(&snapshots(&victim)).map_err(|v| v.to_string()),
+                all_whole(PROGRAM, &snapshots(&victim)).map_err(|v| v.to_string()),
                 Ok(3)
             );
             let said = [
@@ -335,7 +249,10 @@ fn exported(recording: &Path, args: &[&str]) -> PathBuf {
     let directory = recording.parent().expect("a directory");
     let out = directory.with_file_name("export.bin");
     let args = ["export"].iter().chain(args).map(OsStr::new);
-    let output = run(args.chain([recording.as_os_str(), OsStr::new("-o"), out.as_os_str()]));
+    let output = run(
+        PROGRAM,
+        args.chain([recording.as_os_str(), OsStr::new("-o"), out.as_os_str()]),
+    );
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {words}", output.status);
     assert_eq!(
@@ -363,7 +280,7 @@ fn an_export_of_everything_reads_as_the_recording_does_line_by_line() {
             }
             assert_eq!(of_ring, of_export, "{adapter:?}, {args:?}");
         }
-        let (of_ring, of_export) = (info(&victim.path()), info(&export));
+        let (of_ring, of_export) = (info(PROGRAM, &victim.path()), info(PROGRAM, &export));
         for key in ["name", "pid", "window_ns", "threads", "ledger"] {
             assert_eq!(of_ring[key], of_export[key], "{key}");
         }
@@ -413,7 +330,7 @@ fn an_export_of_a_window_holds_it_and_the_open_spans_and_the_account_of_all() {
             assert_eq!(of_export.lines().collect::<Vec<_>>(), last, "{adapter:?}");
         }
 
-        let (of_ring, mut of_export) = (info(&victim.path()), info(&export));
+        let (of_ring, mut of_export) = (info(PROGRAM, &victim.path()), info(PROGRAM, &export));
         assert_eq!(of_export["threads"], of_ring["threads"]);
         assert_eq!(of_export["ledger"]["before_window"].take(), json!(outside));
         of_export["ledger"]["before_window"] = json!(0);
@@ -502,7 +419,7 @@ fn is_what_the_reader_reads(read: &Value, snapshot: &Path) {
     }
     assert_eq!(read["events"].as_array().map(Vec::len), Some(events.len()));
 
-    let ledger = info(snapshot)["ledger"].take();
+    let ledger = info(PROGRAM, snapshot)["ledger"].take();
     for key in ["written", "readable", "overwritten", "dropped", "torn"] {
         assert_eq!(read["ledger"]["counts"][key], ledger[key], "{key}");
     }
@@ -571,7 +488,7 @@ fn one_kill(kill: u64, hits: &Hits) -> Result<(), Violation> {
     if opened.recording.ledger.counts.overwritten == 0 {
         return Err(Violation::new("the recording was not full"));
     }
-    let whole = all_whole(&snapshots(&victim))?;
+    let whole = all_whole(PROGRAM, &snapshots(&victim))?;
     let (begun, made) = (acks[BEGUN], acks[MADE]);
     if !(made..=begun).contains(&whole) {
         let words = format!("{begun} were begun, {made} made, {whole} are whole");
@@ -606,102 +523,15 @@ fn killed_while_it_makes_a_snapshot_the_recording_and_all_that_bears_a_name_are_
 fn half_a_snapshot_under_a_whole_name_is_found() {
     let (victim, snapshot) = killed_with_values(Adapter::Own);
     let directory = snapshots(&victim);
-    assert_eq!(all_whole(&directory).map_err(|v| v.to_string()), Ok(1));
+    assert_eq!(
+        all_whole(PROGRAM, &directory).map_err(|v| v.to_string()),
+        Ok(1)
+    );
     let bytes = std::fs::read(&snapshot).expect("it is there");
     for len in [bytes.len() - 1, bytes.len() - 9, bytes.len() / 2, 10, 0] {
         std::fs::write(&snapshot, &bytes[..len]).expect("a part of it");
-        if let Ok(whole) = all_whole(&directory) {
+        if let Ok(whole) = all_whole(PROGRAM, &directory) {
             panic!("{whole} are whole with {len} of {} bytes", bytes.len());
         }
-    }
-}
-
-#[test]
-fn a_storm_of_ten_thousand_panics_gets_few_snapshots_and_an_exact_account() {
-    const PANICS: u64 = 10_000;
-    for adapter in ADAPTERS {
-        let plan = plan()
-            .adapter(adapter)
-            .threads(4)
-            .events(PANICS)
-            .capacity_mib(10);
-        let mut victim = start("storm", &plan);
-        let mut number = |word: &str| -> u64 { victim.until(word).parse().expect("a number") };
-        assert_eq!(number("hooked"), PANICS);
-        assert_eq!(number("incidents"), PANICS);
-        let (made, skipped) = (number("snapshots"), number("skipped"));
-        assert!((1..=8).contains(&made), "{made}");
-        assert_eq!(made + skipped, PANICS);
-        assert_eq!(number("events"), 2 * PANICS + 1);
-        assert!(victim.ends().success());
-        assert_eq!(
-            all_whole(&snapshots(&victim)).map_err(|v| v.to_string()),
-            Ok(made)
-        );
-        assert_eq!(files(&snapshots(&victim)).len() as u64, made);
-
-        let opened = victim.recording();
-        check::whole(&opened.recording)
-            .and_then(|()| check::verdict(&opened, "ended"))
-            .unwrap_or_else(|violation| panic!("{violation}"));
-        let counts = opened.recording.ledger.counts;
-        assert_eq!((counts.written, counts.overwritten), (2 * PANICS + 1, 0));
-        assert_eq!(
-            messages(&opened).last().map(String::as_str),
-            Some("after the storm")
-        );
-        let ledger = info(&victim.path())["ledger"].take();
-        assert_eq!(ledger["incidents"], PANICS);
-        assert_eq!(ledger["snapshots_skipped"], skipped);
-
-        let incidents = &opened.recording.incidents;
-        let numbers: Vec<_> = incidents.iter().map(|incident| incident.number).collect();
-        let expected: Vec<_> = (0..4).chain(PANICS - 4..PANICS).collect();
-        assert_eq!(numbers, expected);
-        for incident in incidents {
-            assert_eq!(incident.kind, Incident::Panic);
-            assert!(incident.message.starts_with("panic "), "{incident:?}");
-            assert!(incident.thread_name.starts_with("worker-"), "{incident:?}");
-            assert!(incident.location.contains("snapper.rs:"), "{incident:?}");
-        }
-    }
-}
-
-#[test]
-fn a_panic_in_display_costs_what_was_being_said_and_nothing_else() {
-    for adapter in ADAPTERS {
-        let mut victim = start("explode", &plan().adapter(adapter));
-        assert_eq!(victim.until("events"), "5");
-        assert!(victim.ends().success());
-        let opened = victim.recording();
-        check::whole(&opened.recording)
-            .and_then(|()| check::verdict(&opened, "ended"))
-            .unwrap_or_else(|violation| panic!("{violation}"));
-        let said = [
-            "before",
-            "after an event's",
-            "after a span's",
-            "after a later field's",
-            "after all",
-        ];
-        assert_eq!(messages(&opened), said);
-        for (number, entry) in opened
-            .recording
-            .entries
-            .iter()
-            .filter(|entry| entry.what == Happened::Event)
-            .enumerate()
-        {
-            let spans = opened.recording.context(entry.span).len();
-            assert_eq!(spans, usize::from(number < 4), "{adapter:?}: {entry:?}");
-        }
-        assert!(opened.recording.spans.values().all(|span| !span.open));
-        let messages: Vec<_> = opened
-            .recording
-            .incidents
-            .iter()
-            .map(|i| i.message.as_str())
-            .collect();
-        assert_eq!(messages, ["panic while being shown"; 3]);
     }
 }
