@@ -29,7 +29,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use comfy_table::ContentArrangement;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use ttlog_format::verdict::{Kind, Verdict};
 
@@ -38,7 +37,7 @@ use crate::escape::escape;
 use crate::info;
 use crate::input::{self, Found, Opened, RECORDING};
 use crate::json;
-use crate::output::Output;
+use crate::output::{Output, zone};
 use crate::signal;
 use crate::text::{Style, age, utc};
 
@@ -196,10 +195,7 @@ impl Listed {
         Listed {
             output: asked.output,
             style: Style {
-                zone: match asked.utc {
-                    true => TimeZone::UTC,
-                    false => TimeZone::system(),
-                },
+                zone: zone(asked.utc),
                 colour: false,
             },
             rows: Vec::new(),

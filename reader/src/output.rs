@@ -31,14 +31,18 @@ pub(crate) struct Look {
 impl Look {
     /// The style that was asked for, here and now.
     pub(crate) fn style(self) -> Style {
-        let zone = if self.utc {
-            TimeZone::UTC
-        } else {
-            TimeZone::system()
-        };
         Style {
-            zone,
+            zone: zone(self.utc),
             colour: self.color.decide(),
         }
+    }
+}
+
+/// Whose clock is shown.
+pub(crate) fn zone(utc: bool) -> TimeZone {
+    if utc {
+        TimeZone::UTC
+    } else {
+        TimeZone::system()
     }
 }
