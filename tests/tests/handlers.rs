@@ -178,6 +178,17 @@ fn an_abort_makes_no_call_that_a_sandbox_has_not_let_through_before() {
     died_of(&opened, SIGABRT);
 }
 
+/// Rust's own handler aborts; a second one above it would not fit, and be a fault.
+#[test]
+fn an_overflow_on_a_small_alternate_stack_ends_by_rusts_abort_all_the_same() {
+    let (status, opened) = ends_alike("cramped");
+    assert_eq!(status.signal(), Some(SIGABRT));
+    assert!(opened.recording.causes[0].overflow);
+    let signal = opened.verdict.signal;
+    assert!(matches!(signal, Some(SIGSEGV | SIGABRT)), "{signal:?}");
+    assert_eq!(opened.verdict.kind, Kind::Signal);
+}
+
 #[test]
 fn a_signal_that_is_ignored_stays_ignored() {
     let mut host = Host::start(HOST.as_ref(), "ignores", true);

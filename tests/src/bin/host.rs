@@ -76,6 +76,12 @@ fn main() {
             forbid(libc::SYS_rt_tgsigqueueinfo, libc::SECCOMP_RET_KILL_PROCESS);
             std::process::abort();
         }
+        "cramped" => {
+            small_alternate_stack();
+            recorded();
+            info!("before the overflow");
+            assert_eq!(deeper(1), 0);
+        }
         "ignores" => {
             // SAFETY: nothing is called for a signal that is ignored.
             unsafe { libc::signal(libc::SIGABRT, libc::SIG_IGN) };
@@ -134,6 +140,27 @@ extern "C" fn maps_the_page(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_
     );
     // SAFETY: nothing is mapped there, or there would have been no fault.
     unsafe { libc::mmap(address as *mut _, 4096, access, flags, -1, 0) };
+}
+
+/// Gives the main thread an alternate stack that holds one handler, as Rust does where
+/// the kernel asks for no more.
+fn small_alternate_stack() {
+    let memory = vec![0u8; 6144].leak();
+    let stack = libc::stack_t {
+        ss_sp: memory.as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: memory.len(),
+    };
+    // SAFETY: the memory is nobody else's, and stays.
+    let set = unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Never returns 0, and needs a stack without an end.
+#[expect(unconditional_recursion, reason = "that is what it is for")]
+fn deeper(depth: u64) -> u64 {
+    let room = std::hint::black_box([depth; 256]);
+    deeper(depth + 1) + room[7]
 }
 
 extern "C" fn exits(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
