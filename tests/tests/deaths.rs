@@ -93,6 +93,8 @@ fn judge(
     let opened = dead.opened()?;
     let workers = WORKERS + u64::from(death == Death::PanicInThread);
     check::story(&opened.recording, &dead.acks(), workers)?;
+    let counts = opened.recording.ledger.counts;
+    hold(counts.overwritten == 0, format!("all has room: {counts:?}"))?;
     hold(
         is_right(&opened, death),
         format!("the verdict is {:?}", opened.verdict),

@@ -1,8 +1,8 @@
 //! A program that dies in one of many ways, with a recorder or without: see
 //! `ttlog_tests::death`.
 //!
-//! Its workers tell the story until the end; the first of them is the main thread,
-//! which tells a part and dies.
+//! Its workers tell a part of the story; the first of them is the main thread, which
+//! tells the shortest part and dies.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,6 +22,9 @@ use ttlog_tests::story;
 /// How many turns the main thread tells.
 const TURNS: u64 = 4;
 
+/// How many the workers tell: all of it has room.
+const WORKERS_TURNS: u64 = 100;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [death, run, directory, acks] = args.as_slice() else {
@@ -39,9 +42,10 @@ fn main() -> ExitCode {
         let acks = Arc::clone(&acks);
         let life = move || {
             let mut said = |count| acks.acknowledge(number, count);
-            for turn in 0.. {
+            for turn in 0..WORKERS_TURNS {
                 story::turn(number, turn, &mut said);
             }
+            wait();
         };
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         thread.spawn(life).expect("a thread");
@@ -56,7 +60,7 @@ fn record(death: Death, run: u64, directory: &Path) {
         .name("mortal")
         .directory(directory)
         .snapshot_directory(directory)
-        .capacity_mib(2);
+        .capacity_mib(4);
     if death == Death::TermAsked {
         builder = builder.terminate_on(libc::SIGTERM);
     }
@@ -135,6 +139,10 @@ fn send(signal: i32, run: u64) {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+    wait()
+}
+
+fn wait() -> ! {
     loop {
         std::thread::sleep(Duration::from_secs(1));
     }
