@@ -13,6 +13,11 @@ pub(crate) fn words(ledger: &Ledger) -> Option<String> {
         (ledger.damaged_totals, "damaged total", "damaged totals"),
         (ledger.counts.torn, "torn event", "torn events"),
         (ledger.missing_bytes, "missing byte", "missing bytes"),
+        (
+            ledger.lost_stretches,
+            "stretch that lost its file",
+            "stretches that lost their file",
+        ),
     ];
     let found: Vec<String> = counts
         .iter()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::here::{self, Recorder};
+use crate::policy::{Durability, Fork};
 use crate::settings::Settings;
 
 /// Sets a recorder up; [`builder`](crate::builder) makes one.
@@ -102,6 +103,31 @@ impl Builder {
     /// ```
     pub fn terminate_on(mut self, signal: i32) -> Builder {
         self.settings.terminate_on.push(signal);
+        self
+    }
+
+    /// How many old recordings stay in the directory, and how many bytes of them: a
+    /// start removes what is past either. First go those of processes that ended as
+    /// they should, the oldest first; then crashed ones, but the first and the newest
+    /// of each service last. Whatever a process still uses stays. Default: 16, and
+    /// 512 MiB, in memory at most half of the file system and a quarter of what the
+    /// memory cgroup may take.
+    ///
+    /// The same holds for the snapshots that recorders have left in the snapshot directory.
+    pub fn retain(mut self, recordings: usize, bytes: u64) -> Builder {
+        self.settings.retain = Some((recordings, bytes));
+        self
+    }
+
+    /// What becomes of a forked child's events. Default: [`Fork::Record`].
+    pub fn fork(mut self, fork: Fork) -> Builder {
+        self.settings.fork = Some(fork);
+        self
+    }
+
+    /// What the recording survives. Default: [`Durability::Process`].
+    pub fn durability(mut self, durability: Durability) -> Builder {
+        self.settings.durability = Some(durability);
         self
     }
 

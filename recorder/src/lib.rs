@@ -27,6 +27,7 @@ mod builder;
 mod error;
 #[cfg(all(target_os = "linux", not(ttlog_unsupported)))]
 mod linux;
+mod policy;
 mod settings;
 mod stats;
 #[cfg(not(all(target_os = "linux", not(ttlog_unsupported))))]
@@ -42,6 +43,7 @@ use std::path::PathBuf;
 pub use builder::Builder;
 pub use error::Error;
 pub use here::{Layer, Recorder, Subscriber};
+pub use policy::{Durability, Fork};
 pub use stats::Stats;
 
 /// Whether there is a recorder for this target.

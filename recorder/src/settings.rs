@@ -9,6 +9,7 @@ use ttlog_format::BLOCK_BYTES;
 use ttlog_format::span::SLOTS_MAX;
 
 use crate::error::Error;
+use crate::policy::{Durability, Fork};
 
 /// Bytes of blocks, in MiB, when nobody said.
 pub(crate) const CAPACITY_MIB: u32 = 10;
@@ -20,6 +21,11 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(5);
 pub(crate) const FILTER: &str = "debug";
 /// Slots of the span table when nobody said.
 pub(crate) const SPAN_SLOTS: usize = 4096;
+
+/// How many old recordings stay when nobody said, and how many bytes of them.
+pub(crate) const RETAIN: (usize, u64) = (16, 512 * MIB);
+/// The shortest interval at which a recording is written to its disk.
+const SYNC_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 const MIB: u64 = 1 << 20;
 
@@ -52,6 +58,17 @@ pub(crate) struct Settings {
     pub(crate) snapshot_on: Vec<i32>,
     /// Signals that end the process, after a snapshot.
     pub(crate) terminate_on: Vec<i32>,
+    /// How many old recordings stay, and how many bytes of them.
+    pub(crate) retain: Option<(usize, u64)>,
+    /// What becomes of a forked child's events.
+    pub(crate) fork: Option<Fork>,
+    /// What the recording survives.
+    pub(crate) durability: Option<Durability>,
+    /// The process that this one was forked from and whose recorder it goes on with.
+    pub(crate) forked_from: Option<u32>,
+    /// Where temporary files go. Known at the start, since a forked child must not ask
+    /// the environment, which another thread may have held when it was forked.
+    pub(crate) temporary: PathBuf,
     /// Whether the environment switched the recorder off.
     pub(crate) off: bool,
 }
@@ -86,6 +103,7 @@ impl Settings {
             capacity_mib: self.capacity_mib.or(parsed_capacity),
             window: self.window.or(parsed_window),
             filter: self.filter.or(filter),
+            temporary: variable("TMPDIR").map_or("/tmp".into(), PathBuf::from),
             off: self.off || off,
             ..self
         })
@@ -126,6 +144,23 @@ impl Settings {
     /// The window in nanoseconds, as many as 64 bits hold.
     pub(crate) fn window_ns(&self) -> u64 {
         u64::try_from(self.window.unwrap_or(WINDOW).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// How often the recording is to be written to its disk; `None` if that is left to
+    /// the kernel.
+    ///
+    /// # Errors
+    /// An interval out of bounds.
+    pub(crate) fn sync_interval(&self) -> Result<Option<Duration>, Error> {
+        match self.durability.unwrap_or_default() {
+            Durability::Process => Ok(None),
+            Durability::Interval(interval) if interval < SYNC_INTERVAL_MIN => Err(Error::value(
+                "durability",
+                format!("an interval of {interval:?}"),
+                format!("at least {SYNC_INTERVAL_MIN:?}"),
+            )),
+            Durability::Interval(interval) => Ok(Some(interval)),
+        }
     }
 
     /// The filter's text.

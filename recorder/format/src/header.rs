@@ -53,8 +53,13 @@ pub mod totals {
     pub const INCIDENTS: usize = 3;
     /// Snapshots that an incident would have been worth, and that were not made.
     pub const SNAPSHOTS_SKIPPED: usize = 4;
+    /// Stretches of the mapping that lost their file: what was written there since
+    /// died with the process.
+    pub const LOST_STRETCHES: usize = 5;
+    /// Times that writing the recording to its disk failed.
+    pub const FAILED_SYNCS: usize = 6;
     /// How many of them there are.
-    pub const WORDS: usize = 5;
+    pub const WORDS: usize = 7;
 
     /// The word of a total, one of the above; what is past 40 bits is cut to that.
     pub fn encode(which: usize, total: u64, recording: u64) -> u64 {
@@ -165,6 +170,9 @@ pub struct Header {
     pub pid: u32,
     /// Effective user id.
     pub uid: u32,
+    /// Process id of the one that recorded before a fork made this one, 0 if this is
+    /// no forked child's recording.
+    pub forked_from: u32,
     /// When the process started, in clock ticks since boot (field 22 of `/proc/pid/stat`, proc(5)).
     pub start_time: u64,
     /// Inode number of the pid namespace, 0 if unknown.
@@ -195,6 +203,9 @@ pub struct Header {
     pub samples: [Sample; 2],
     /// The window, in nanoseconds.
     pub window_ns: u64,
+    /// How often the recording is written to its disk, in nanoseconds; 0: that is the
+    /// kernel's to decide.
+    pub sync_interval_ns: u64,
     /// Bytes of blocks that were asked for; the layout says what was taken.
     pub asked_bytes: u64,
     /// What limited the capacity, empty if nothing did.
@@ -224,6 +235,7 @@ struct Bytes {
     file_bytes: U64,
     pid: U32,
     uid: U32,
+    forked_from: U64,
     start_time: U64,
     pid_namespace: U64,
     inode: U64,
@@ -234,6 +246,7 @@ struct Bytes {
     clock: U64,
     samples: [[U64; 4]; 2],
     window_ns: U64,
+    sync_interval_ns: U64,
     asked_bytes: U64,
     executable: [u8; 512],
     build_id: [u8; 128],
@@ -286,6 +299,7 @@ impl Header {
             file_bytes: U64::new(layout.file_bytes()),
             pid: U32::new(self.pid),
             uid: U32::new(self.uid),
+            forked_from: U64::new(self.forked_from.into()),
             start_time: U64::new(self.start_time),
             pid_namespace: U64::new(self.pid_namespace),
             inode: U64::new(self.inode),
@@ -296,6 +310,7 @@ impl Header {
             clock: U64::new(self.clock as u64),
             samples: self.samples.map(|sample| sample.to_words().map(U64::new)),
             window_ns: U64::new(self.window_ns),
+            sync_interval_ns: U64::new(self.sync_interval_ns),
             asked_bytes: U64::new(self.asked_bytes),
             executable: padded(&self.executable),
             build_id: padded(&self.build_id),
@@ -349,6 +364,7 @@ impl Header {
             layout,
             pid: bytes.pid.get(),
             uid: bytes.uid.get(),
+            forked_from: bytes.forked_from.get() as u32,
             start_time: bytes.start_time.get(),
             pid_namespace: bytes.pid_namespace.get(),
             inode: bytes.inode.get(),
@@ -366,6 +382,7 @@ impl Header {
                 .samples
                 .map(|words| Sample::from_words(words.map(U64::get))),
             window_ns: bytes.window_ns.get(),
+            sync_interval_ns: bytes.sync_interval_ns.get(),
             asked_bytes: bytes.asked_bytes.get(),
             limited_by: text(&bytes.limited_by),
             filter: text(&bytes.filter),
@@ -418,6 +435,7 @@ mod tests {
             },
             pid: 4711,
             uid: 1000,
+            forked_from: 4710,
             start_time: 99,
             pid_namespace: 4_026_531_836,
             inode: 12,
@@ -446,6 +464,7 @@ mod tests {
                 },
             ],
             window_ns: 5_000_000_000,
+            sync_interval_ns: 100_000_000,
             asked_bytes: 10 << 20,
             limited_by: String::new(),
             filter: "debug".into(),

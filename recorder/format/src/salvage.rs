@@ -170,6 +170,11 @@ pub struct Ledger {
     pub incidents: u64,
     /// Snapshots that an incident would have been worth, and that were not made.
     pub snapshots_skipped: u64,
+    /// Stretches of the mapping that lost their file: what was written there since
+    /// died with the process.
+    pub lost_stretches: u64,
+    /// Times that writing the recording to its disk failed.
+    pub failed_syncs: u64,
     /// Bytes that the file lacks.
     pub missing_bytes: u64,
     /// Of a snapshot: entries that were left out, since they lie before its window.

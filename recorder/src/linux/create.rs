@@ -56,9 +56,11 @@ pub(crate) fn create(
 ) -> Result<Created, Error> {
     let begun = sample_clocks();
     let capacity_bytes = settings.capacity_bytes()?;
+    let sync_interval = settings.sync_interval()?;
     let request = Request {
         settings,
         asked_bytes: capacity_bytes,
+        sync_interval_ns: sync_interval.map_or(0, |interval| interval.as_nanos() as u64),
         asked: Layout {
             span_slots: settings.span_slots()?,
             blocks: (capacity_bytes / BLOCK_BYTES as u64) as u32,
@@ -71,7 +73,8 @@ pub(crate) fn create(
         return request.create_in(&Place::asked_for(directory)?);
     }
     let mut reasons = Vec::new();
-    for place in [Place::in_memory, Place::among_temporary_files] {
+    let temporary = || Place::among_temporary_files(&settings.temporary);
+    for place in [&Place::in_memory as &dyn Fn() -> _, &temporary] {
         match place().and_then(|place| request.create_in(&place)) {
             Ok(created) => return Ok(created),
             Err(reason) => reasons.push(reason),
@@ -84,6 +87,7 @@ pub(crate) fn create(
 struct Request<'a> {
     settings: &'a Settings,
     asked_bytes: u64,
+    sync_interval_ns: u64,
     asked: Layout,
     begun: Sample,
     sample_clocks: &'a dyn Fn() -> Sample,
@@ -132,6 +136,7 @@ impl Request<'_> {
             layout,
             pid: identity.pid,
             uid: identity.uid,
+            forked_from: self.settings.forked_from.unwrap_or(0),
             start_time: identity.start_time,
             pid_namespace: identity.pid_namespace,
             inode,
@@ -147,6 +152,7 @@ impl Request<'_> {
             clock: self.clock,
             samples: [self.begun, (self.sample_clocks)()],
             window_ns: self.settings.window_ns(),
+            sync_interval_ns: self.sync_interval_ns,
             asked_bytes: self.asked_bytes,
             limited_by,
             filter: self.settings.filter().to_owned(),

@@ -16,7 +16,6 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::Error;
-use crate::settings::secure_execution;
 
 /// A directory, open, so that it can be reached when its path cannot any more.
 #[derive(Debug)]
@@ -101,11 +100,8 @@ impl Place {
     /// # Errors
     /// The directory cannot be had, is not the user's alone, or is on a refused
     /// file system.
-    pub(crate) fn among_temporary_files() -> Result<Place, Error> {
-        if secure_execution() {
-            return Place::private(Path::new("/tmp"));
-        }
-        Place::private(&std::env::temp_dir())
+    pub(crate) fn among_temporary_files(temporary: &Path) -> Result<Place, Error> {
+        Place::private(temporary)
     }
 
     /// `ttlog-<uid>` in a directory where everybody may have put something of

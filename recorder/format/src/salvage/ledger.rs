@@ -23,8 +23,12 @@ pub(super) fn of_recording(pool: &Pool, totals: [Option<u64>; totals::WORDS]) ->
         sites_without_room: known(totals::SITES_WITHOUT_ROOM),
         incidents: known(totals::INCIDENTS),
         snapshots_skipped: known(totals::SNAPSHOTS_SKIPPED),
+        lost_stretches: known(totals::LOST_STRETCHES),
+        failed_syncs: known(totals::FAILED_SYNCS),
         damaged_totals: totals.iter().filter(|total| total.is_none()).count() as u64,
-        exact: totals.iter().all(Option::is_some) && pool.damaged_blocks() == 0,
+        exact: totals.iter().all(Option::is_some)
+            && pool.damaged_blocks() == 0
+            && known(totals::LOST_STRETCHES) == 0,
         ..Ledger::default()
     };
     ledger.counts.dropped = known(totals::DROPPED_WITHOUT_BLOCK);

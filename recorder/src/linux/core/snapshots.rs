@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::linux::kept::Kept;
 use crate::linux::place::Directory;
 use crate::linux::sync::{AtomicU64, Ordering};
-use crate::settings::{Settings, secure_execution};
+use crate::settings::Settings;
 use ttlog_format::header::totals;
 
 /// How many snapshots of panics a process makes, how many of them at once, and how
@@ -45,11 +45,11 @@ impl Snapshots {
         let asked_for = settings.snapshot_directory.as_deref();
         let directory = match asked_for {
             Some(path) => Some(Directory::asked_for(path)?),
-            None => Directory::asked_for(&temporary()).ok(),
+            None => Directory::asked_for(&settings.temporary).ok(),
         };
         let path = match &directory {
             Some(directory) => directory.path.clone(),
-            None => temporary(),
+            None => settings.temporary.clone(),
         };
         let kept = directory.and_then(|Directory { fd, path }| Kept::new(fd.into(), &path).ok());
         Ok(Snapshots::in_directory(path, kept))
@@ -128,13 +128,6 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.0.busy.store(0, Ordering::Release);
     }
-}
-
-fn temporary() -> PathBuf {
-    if secure_execution() {
-        return PathBuf::from("/tmp");
-    }
-    std::env::temp_dir()
 }
 
 impl Here<'_> {

@@ -47,6 +47,7 @@ fn request<'a>(settings: &'a Settings, sample_clocks: &'a dyn Fn() -> Sample) ->
     Request {
         settings,
         asked_bytes: 1 << 20,
+        sync_interval_ns: 0,
         asked: Layout {
             span_slots: 256,
             blocks: 256,
