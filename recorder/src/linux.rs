@@ -9,6 +9,8 @@ mod core;
 mod create;
 mod encode;
 mod fatal;
+mod fork;
+mod guard;
 mod identity;
 mod kept;
 mod layer;

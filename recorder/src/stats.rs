@@ -18,4 +18,7 @@ pub struct Stats {
     /// Snapshots that a panic would have been worth, and that were not made: there
     /// had been too many, or another was being made.
     pub snapshots_skipped: u64,
+    /// Stretches of the recording that have lost their file: it was truncated, or its
+    /// disk is gone. What is recorded there will not be found.
+    pub lost_stretches: u64,
 }

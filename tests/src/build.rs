@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Bugs for the negative controls: a recorder that commits a record before it is
-/// written, one that lets a signal handler into a record that is open, and one whose
-/// own signal handler allocates.
+/// written, one that lets a signal handler into a record that is open, one whose own
+/// signal handler allocates, and one that goes on writing in a forked child.
 const SEEDED: &str = "--cfg ttlog_seeded_commit_order --cfg ttlog_seeded_reentry \
-                      --cfg ttlog_seeded_handler_allocates";
+                      --cfg ttlog_seeded_handler_allocates --cfg ttlog_seeded_child_writes";
 
 /// A binary with the recorder's seeded bugs; the one without lies where cargo puts
 /// binaries.

@@ -94,6 +94,12 @@ impl SpanId {
         (self.0 & !NO_SLOT) >> SLOT_BITS
     }
 
+    /// What [`SpanId::without_slot`] was given as the number.
+    #[inline]
+    pub fn number(self) -> u64 {
+        self.0 & ((1 << 47) - 1)
+    }
+
     /// What [`SpanId::without_slot`] was given as the tag.
     #[inline]
     pub fn tag(self) -> u16 {
@@ -123,7 +129,7 @@ mod tests {
         assert_eq!((id.slot(), id.generation()), (Some(4095), 7));
         assert_ne!(SpanId::in_slot(0, 1).to_u64(), 0);
         let id = SpanId::without_slot(0xffff, 12);
-        assert_eq!((id.slot(), id.tag()), (None, 0xffff));
+        assert_eq!((id.slot(), id.tag(), id.number()), (None, 0xffff, 12));
         assert_eq!(SpanId::from_u64(0), None);
         assert_eq!(
             SpanId::in_slot(SLOTS_MAX as u32 - 1, u64::MAX).slot(),

@@ -1,8 +1,8 @@
 //! Signals that somebody asked for: a snapshot, or a snapshot and the end.
 //!
 //! signal-hook's handler does no more than wake an ordinary thread, which does the rest.
-//! A signal that is ignored stays ignored, and a forked child, in which nobody waits,
-//! dies of what would end it.
+//! A signal that is ignored stays ignored, and a forked child without a
+//! recording of its own dies of what would end it.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -70,28 +70,43 @@ impl Asked {
     pub(crate) fn wait(self, core: &Arc<Core>) -> Result<(), Error> {
         let all = self.snapshot.iter().chain(&self.terminate).copied();
         let wanted: Vec<c_int> = all.filter(|&signal| !is_ignored(signal)).collect();
-        if wanted.is_empty() {
+        if !wanted.is_empty() {
+            self.listen(core)?;
+        }
+        for signal in wanted {
+            ring_on(signal, core);
+        }
+        Ok(())
+    }
+
+    /// Waits for them in a forked child, which has inherited the handlers.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub(crate) fn wait_again(self, core: &Arc<Core>) -> Result<(), Error> {
+        if self.snapshot.is_empty() && self.terminate.is_empty() {
             return Ok(());
         }
-        let bell: Arc<Bell> = Arc::default();
-        let (terminate, waiting, rung) = (self.terminate, Arc::clone(core), Arc::clone(&bell));
-        let wait = move || {
+        self.listen(core)
+    }
+
+    /// Starts the thread that does what is asked for when the core's bell is rung.
+    fn listen(self, core: &Arc<Core>) -> Result<(), Error> {
+        let core = Arc::clone(core);
+        let listen = move || {
             loop {
-                let signals = rung.wait();
+                let signals = core.bell.wait();
                 for signal in (1..=64).filter(|signal| signals & bit(*signal) != 0) {
-                    if terminate.contains(&signal) {
-                        end_by(&waiting, signal);
+                    if self.terminate.contains(&signal) {
+                        end_by(&core, signal);
                     } else {
-                        let _ = snapshot::asked_for(&waiting, name(signal), Some(PATIENCE));
+                        let _ = snapshot::asked_for(&core, name(signal), Some(PATIENCE));
                     }
                 }
             }
         };
-        aside::spawn("ttlog-signals", wait)
+        aside::spawn("ttlog-signals", listen)
             .map_err(|error| Error::io("start a thread for", "signals", error))?;
-        for signal in wanted {
-            ring_on(signal, core, &bell);
-        }
         Ok(())
     }
 }
@@ -100,7 +115,7 @@ impl Asked {
 /// since a daemon may close all of those, and the next file that it opens would get
 /// what is written to it.
 #[derive(Default)]
-struct Bell {
+pub(crate) struct Bell {
     /// A bit for each signal that came.
     signals: AtomicU64,
     rings: AtomicU32,
@@ -141,14 +156,15 @@ fn is_ignored(signal: c_int) -> bool {
     fatal::action_of(signal).is_some_and(|action| action.sa_sigaction == libc::SIG_IGN)
 }
 
-/// Has a signal ring the bell. A forked child has the handler and nobody who waits:
-/// there, what ends a process by default ends it.
-fn ring_on(signal: c_int, core: &Arc<Core>, bell: &Arc<Bell>) {
-    let (core, bell) = (Arc::clone(core), Arc::clone(bell));
+/// Has a signal ring the bell of the process that it comes to. A forked child without
+/// a recording has the handler and nobody who waits: there, what ends a process by
+/// default ends it.
+fn ring_on(signal: c_int, core: &Arc<Core>) {
+    let core = Arc::clone(core);
     let ends = ENDING.contains(&signal);
     let action = move || {
-        if core.here().is_some() {
-            bell.ring(signal);
+        if let Some(here) = core.here_already() {
+            here.bell.ring(signal);
         } else if ends {
             let _ = low_level::emulate_default_handler(signal);
         }

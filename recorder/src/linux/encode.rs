@@ -17,6 +17,7 @@ pub(crate) fn event(core: &Core, event: &Event<'_>, find: impl Fn(&Id) -> Option
     scratch.push(0);
     scratch.push(address(metadata));
     let explicit = event.parent().and_then(find);
+    let explicit = explicit.filter(|&span| core.knows(span));
     let kind = match explicit {
         Some(span) => {
             scratch.push(span.to_u64());
@@ -26,8 +27,9 @@ pub(crate) fn event(core: &Core, event: &Event<'_>, find: impl Fn(&Id) -> Option
         None => Kind::EventRoot,
     };
     event.record(&mut scratch);
-    if let Some(here) = core.here() {
-        here.event(kind, &mut scratch, metadata, explicit);
+    match core.here() {
+        Some(here) => here.event(kind, &mut scratch, metadata, explicit),
+        None => core.count_without_recording(),
     }
 }
 
@@ -40,7 +42,8 @@ pub(crate) fn parent(
     if attributes.is_contextual() {
         core.here()?.current()
     } else {
-        attributes.parent().and_then(find)
+        let parent = attributes.parent().and_then(find);
+        parent.filter(|&span| core.knows(span))
     }
 }
 
@@ -66,7 +69,7 @@ pub(crate) fn values(core: &Core, span: SpanId, values: &Record<'_>) {
         .into_iter()
         .for_each(|word| scratch.push(word));
     values.record(&mut scratch);
-    if let Some(here) = core.here() {
+    if let Some(here) = core.here_for(span) {
         here.values(&mut scratch, span);
     }
 }

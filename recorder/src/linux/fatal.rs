@@ -7,8 +7,8 @@
 //!
 //! The law of this file: what a handler calls, here and in `core/causes.rs`, is
 //! arithmetic, atomic stores, and of signal-safety(7) clock_gettime, getpid, raise and
-//! sigaction, besides the bare system calls gettid and rt_tgsigqueueinfo.
-//! No allocation, no lock, no unwinding.
+//! sigaction, besides the bare system calls gettid, rt_tgsigqueueinfo and those of
+//! `guard.rs`. No allocation, no lock, no unwinding.
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -16,6 +16,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use crate::linux::core::Core;
+use crate::linux::guard;
 use crate::linux::registry;
 use crate::linux::thread;
 use ttlog_format::cause::{Cause, Kind, Sender};
@@ -92,7 +93,7 @@ fn handler() -> usize {
     on_fatal as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize
 }
 
-fn is_no_function(function: usize) -> bool {
+pub(crate) fn is_no_function(function: usize) -> bool {
     function == libc::SIG_DFL || function == libc::SIG_IGN
 }
 
@@ -130,6 +131,9 @@ fn set_default(signal: c_int) {
 extern "C" fn on_fatal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let errno = errno();
     let arrival = Arrival::new(signal, info, context);
+    if signal == libc::SIGBUS && !arrival.sent && guard::absorbs(arrival.address) {
+        return set_errno(errno);
+    }
     let (function, flags) = previous(signal).map_or((libc::SIG_DFL, 0), |previous| {
         let flags = previous.flags.load(Ordering::Acquire);
         (previous.function.load(Ordering::Relaxed), flags)
@@ -219,9 +223,9 @@ impl Arrival {
             drop(std::hint::black_box(vec![0u8; 5000]));
         }
         let mut stamps = [const { None }; RECORDERS];
-        let cores = registry::cores().filter(|core| core.faults);
+        let cores = registry::cores().filter(|core| core.faults && core.own().is_some());
         for (stamp, core) in stamps.iter_mut().zip(cores) {
-            if let Some(here) = core.here() {
+            if let Some(here) = core.own() {
                 *stamp = Some(Stamp {
                     core,
                     written: here.cause(cause),
@@ -298,7 +302,7 @@ struct Stamp {
 
 impl Stamp {
     fn survived(&self) {
-        if let Some(here) = self.core.here() {
+        if let Some(here) = self.core.own() {
             here.survived(self.written);
         }
     }

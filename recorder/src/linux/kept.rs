@@ -46,8 +46,8 @@ impl Kept {
     /// # Errors
     /// It is closed, and what lies at the path is another file or none.
     pub(crate) fn open(&self) -> io::Result<Opened<'_>> {
-        if self.is_ours(&self.file) {
-            return Ok(Opened::Kept(self.file.as_fd()));
+        if let Some(kept) = self.kept() {
+            return Ok(Opened::Kept(kept));
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(CWD, &self.path, flags, Mode::empty())?);
@@ -55,6 +55,11 @@ impl Kept {
             return Ok(Opened::Again(file));
         }
         Err(Errno::STALE.into())
+    }
+
+    /// The descriptor that was kept, if it is the file's still.
+    pub(crate) fn kept(&self) -> Option<BorrowedFd<'_>> {
+        self.is_ours(&self.file).then(|| self.file.as_fd())
     }
 
     fn is_ours(&self, file: impl AsFd) -> bool {

@@ -50,7 +50,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if let Some(here) = self.here() {
+        if let Some(here) = self.core.as_ref().and_then(|core| core.here_already()) {
             here.register(metadata);
         }
         Interest::always()
@@ -81,19 +81,27 @@ where
 
     fn on_follows_from(&self, id: &Id, follows: &Id, context: Context<'_, S>) {
         let found = [id, follows].map(|id| self.find(id, &context));
-        if let (Some(here), [Some(span), Some(follows)]) = (self.here(), found) {
+        if let [Some(span), Some(follows)] = found
+            && let Some(core) = &self.core
+            && let Some(here) = core.here_for(span)
+            && core.knows(follows)
+        {
             here.follows(span, follows);
         }
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        if let (Some(here), Some(span)) = (self.here(), self.find(id, &context)) {
+        if let Some(span) = self.find(id, &context)
+            && let Some(here) = self.here_for(span)
+        {
             here.enter(span);
         }
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        if let (Some(here), Some(span)) = (self.here(), self.find(id, &context)) {
+        if let Some(span) = self.find(id, &context)
+            && let Some(here) = self.here_for(span)
+        {
             here.exit(span);
         }
     }
@@ -103,7 +111,9 @@ where
             .index
             .remove(&id)
             .or_else(|| self.beside(&id, &context));
-        if let (Some(here), Some(span)) = (self.here(), span) {
+        if let Some(span) = span
+            && let Some(here) = self.here_for(span)
+        {
             here.close(span);
         }
     }
@@ -114,8 +124,9 @@ where
 struct Beside(Vec<(usize, SpanId)>);
 
 impl Layer {
-    fn here(&self) -> Option<Here<'_>> {
-        self.core.as_ref()?.here()
+    #[inline]
+    fn here_for(&self, span: SpanId) -> Option<Here<'_>> {
+        self.core.as_ref()?.here_for(span)
     }
 
     #[inline]

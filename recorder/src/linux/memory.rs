@@ -6,7 +6,7 @@
 
 use crate::linux::sync::{AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::mm::{Advice, madvise};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 use std::io;
 use ttlog_format::check::Key;
 
@@ -49,6 +49,32 @@ impl Memory {
             words,
             _owner: Owner::Heap(heap),
         }
+    }
+
+    /// How far behind the first word an address lies, in bytes; `None` if it is not of
+    /// these words.
+    pub(crate) fn offset_of(&self, address: usize) -> Option<usize> {
+        let offset = address.checked_sub(self.base as usize)?;
+        (offset < self.words * 8).then_some(offset)
+    }
+
+    /// Has private memory, all zeros, take the place of the mapping from `offset` on,
+    /// for so many bytes or as many as there are; both in whole pages. Whether it does.
+    ///
+    /// Whoever stores meanwhile stores to the one or the other.
+    pub(crate) fn replace(&self, offset: usize, bytes: usize) -> bool {
+        let Some(rest) = (self.words * 8).checked_sub(offset) else {
+            return false;
+        };
+        if !matches!(self._owner, Owner::Map(_)) {
+            return false;
+        }
+        let at = self.base.wrapping_byte_add(offset).cast_mut().cast();
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: the range is part of the mapping that `_owner` keeps, of which all
+        // access is by atomics, that take any words for what they are.
+        unsafe { mmap_anonymous(at, rest.min(bytes), protection, flags) }.is_ok()
     }
 
     /// Stores a word.

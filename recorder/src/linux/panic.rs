@@ -57,7 +57,11 @@ fn on_panic(info: &PanicHookInfo<'_>, previous: &dyn Fn(&PanicHookInfo<'_>)) {
 
 /// Records a panic in every recording of this process that wants it.
 fn record(message: &str, location: &str) -> Vec<Incident> {
-    let wanted = |core: &&'static Arc<Core>| core.panics && core.here().is_some();
+    // A forked child whose first word is a panic gets its recording now.
+    for core in registry::cores() {
+        let _ = core.here();
+    }
+    let wanted = |core: &&'static Arc<Core>| core.panics && core.own().is_some();
     let mut cores = registry::cores().filter(wanted).peekable();
     let frames = match cores.peek() {
         Some(core) if worth_a_trace(core) => backtrace::frames(),
@@ -88,7 +92,7 @@ impl Incident {
         location: &str,
         trace: Trace<'_>,
     ) -> Option<Incident> {
-        let here = core.here()?;
+        let here = core.own()?;
         let struck = here.incident(Kind::Panic, message, location, trace);
         let why = format!("panic: {message}");
         let busy = core.snapshots.begin(core.clock.ticks(), core.second_ticks);
@@ -114,7 +118,7 @@ impl Incident {
     /// Adds the frames in words to the recording and to the snapshot.
     fn name_frames(self, symbols: &[String]) {
         if let (Some(mut struck), Some(snapshot), Some(here)) =
-            (self.struck, self.snapshot, self.core.here())
+            (self.struck, self.snapshot, self.core.own())
         {
             here.add_symbols(&mut struck, symbols);
             make(self.core, &self.why, Some(snapshot));
@@ -123,7 +127,7 @@ impl Incident {
 }
 
 fn make(core: &Core, why: &str, old: Option<PathBuf>) -> Option<PathBuf> {
-    snapshot::make(core.here()?, why, old.as_deref()).ok()
+    snapshot::make(core.own()?, why, old.as_deref()).ok()
 }
 
 /// Whether there were few panics, or the last traced one is a while ago.

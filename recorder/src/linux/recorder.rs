@@ -32,9 +32,14 @@ impl Recorder {
         }
     }
 
-    /// The recording's file; empty where `TTLOG=off` said that there is none.
+    /// The recording's file; empty where `TTLOG=off` said that there is none. In a
+    /// forked child its own recording's, once it has one.
     pub fn path(&self) -> &Path {
-        self.core.as_ref().map_or(Path::new(""), |core| &core.path)
+        let Some(core) = &self.core else {
+            return Path::new("");
+        };
+        let here = core.here_already();
+        here.map_or(&core.path, |here| here.path())
     }
 
     /// A layer for any registry, with the recorder's filter in front of it: what
@@ -95,6 +100,12 @@ impl Recorder {
         let Some(core) = &self.core else {
             return Stats::default();
         };
+        let Some(core) = core.here_already() else {
+            return Stats {
+                dropped: core.heirs.dropped(),
+                ..Stats::default()
+            };
+        };
         let (events, dropped) = core.counts();
         let (snapshots, snapshots_skipped) = core.snapshots.counts();
         Stats {
@@ -104,6 +115,7 @@ impl Recorder {
             incidents: core.incidents.count(),
             snapshots,
             snapshots_skipped,
+            lost_stretches: core.guard.lost(),
         }
     }
 

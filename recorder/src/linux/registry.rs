@@ -1,8 +1,10 @@
 //! The cores of this process, which live until it ends.
 //!
 //! A list that only grows: whoever walks it, a signal handler included, waits for
-//! nobody. At the process's exit each gets the cause of an end.
+//! nobody, and a child that was forked while somebody appended finds no lock that is
+//! held for ever. At the process's exit each gets the cause of an end.
 
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
 use crate::linux::core::{Core, Here};
@@ -10,10 +12,13 @@ use ttlog_format::cause::{Cause, Kind};
 
 struct Node {
     core: Arc<Core>,
-    next: OnceLock<Box<Node>>,
+    next: Link,
 }
 
-static FIRST: OnceLock<Box<Node>> = OnceLock::new();
+/// What follows, if anything does yet. It never goes again.
+struct Link(AtomicPtr<Node>);
+
+static FIRST: Link = Link::none();
 
 static INSTALLED: OnceLock<Arc<Core>> = OnceLock::new();
 
@@ -21,15 +26,35 @@ static INSTALLED: OnceLock<Arc<Core>> = OnceLock::new();
 pub(crate) fn keep(core: Arc<Core>) {
     static AT_EXIT: Once = Once::new();
     AT_EXIT.call_once(at_exit);
-    let mut node = Box::new(Node {
+    let node = Box::leak(Box::new(Node {
         core,
-        next: OnceLock::new(),
-    });
+        next: Link::none(),
+    }));
     let mut place = &FIRST;
-    while let Err(back) = place.set(node) {
-        node = back;
+    while !place.set(node) {
         let Some(taken) = place.get() else { return };
         place = &taken.next;
+    }
+}
+
+impl Link {
+    const fn none() -> Link {
+        Link(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    fn get(&self) -> Option<&'static Node> {
+        // Acquire: the node is seen as it was made.
+        let node = self.0.load(Ordering::Acquire);
+        // SAFETY: what `set` stored is a leaked box, which nobody writes to any more.
+        unsafe { node.as_ref() }
+    }
+
+    /// Whether there was none yet.
+    fn set(&self, node: *mut Node) -> bool {
+        let (none, after) = (std::ptr::null_mut(), Ordering::Release);
+        self.0
+            .compare_exchange(none, node, after, Ordering::Relaxed)
+            .is_ok()
     }
 }
 
@@ -48,7 +73,7 @@ pub(crate) fn cores() -> impl Iterator<Item = &'static Arc<Core>> {
 
 /// The cores that record this process, and not the one that it was forked from.
 pub(crate) fn here() -> impl Iterator<Item = Here<'static>> {
-    cores().filter_map(|core| core.here())
+    cores().filter_map(|core| core.own())
 }
 
 /// The core with this id.

@@ -30,13 +30,15 @@ pub(crate) fn asked_for(
 ) -> Result<PathBuf, Error> {
     let Some(here) = core.here() else {
         return Err(Error::no_snapshot(
-            "this process was forked from the one that records",
+            "this process was forked from the one that records, and has no recording of its own",
             "ask that one",
         ));
     };
     here.incident(Kind::Snapshot, why, "", Trace::default());
     let (core, why) = (Arc::clone(core), why.to_owned());
-    let made = aside::wait_for(patience, move || Some(make(core.here()?, &why, None)));
+    let made = aside::wait_for(patience, move || {
+        Some(make(core.here_already()?, &why, None))
+    });
     made.flatten().unwrap_or_else(|| {
         let reason = "there was no thread to make it, or no time";
         Err(Error::no_snapshot(reason, "try again"))

@@ -28,6 +28,8 @@ pub(crate) struct Spans {
     references: Box<[AtomicU64]>,
     slots: Box<[Slot]>,
     without_slot: AtomicU64,
+    /// How many ids without a slot the process had inherited when this began.
+    inherited: Number,
 }
 
 #[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
@@ -60,7 +62,25 @@ impl Spans {
             references: zeros(slots)?,
             slots: zeros(slots)?,
             without_slot: AtomicU64::new(0),
+            inherited: Number::new(0),
         })
+    }
+
+    /// Begins behind the ids of a parent, whose handles a forked child has inherited.
+    pub(crate) fn begin_behind(&self, parent: &Spans) {
+        for (own, inherited) in self.slots.iter().zip(&parent.slots) {
+            own.generation.set(inherited.generation.get());
+        }
+        let without_slot = parent.without_slot.load(Ordering::Relaxed);
+        self.inherited.set(parent.inherited.get() + without_slot);
+    }
+
+    /// Whether a span was opened here, and not by a process before a fork.
+    pub(crate) fn knows(&self, span: SpanId) -> bool {
+        match span.slot() {
+            Some(_) => self.slot(span).is_some(),
+            None => span.number() > self.inherited.get(),
+        }
     }
 
     /// Takes a slot, looking from `hint` on.
@@ -88,7 +108,8 @@ impl Spans {
     ) -> (SpanId, Option<u64>) {
         let Some(slot) = self.claim(hint.get()) else {
             let number = self.without_slot.fetch_add(1, Ordering::Relaxed) + 1;
-            return (SpanId::without_slot(span.site, number), Some(number));
+            let id = SpanId::without_slot(span.site, self.inherited.get() + number);
+            return (id, Some(number));
         };
         hint.set(u64::from(slot) + 1);
         let own = &self.slots[slot as usize];

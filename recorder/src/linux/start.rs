@@ -11,6 +11,8 @@ use crate::linux::clock::Clock;
 use crate::linux::core::{Core, Parts, Snapshots};
 use crate::linux::create::{self, Created};
 use crate::linux::fatal;
+use crate::linux::fork::{self, Heirs};
+use crate::linux::guard::Guard;
 use crate::linux::kept::Kept;
 use crate::linux::memory::{Memory, Sentinel};
 use crate::linux::panic;
@@ -63,11 +65,28 @@ pub(crate) fn create(settings: Settings) -> Result<Recorder, Error> {
     Ok(Recorder::new(core, filter, slots))
 }
 
+/// Creates the recording of a forked child, behind that of its `parent`. The hooks
+/// are there.
+///
+/// # Errors
+/// No recording can be had; no file is left.
+pub(crate) fn heir(parent: &Core, settings: &Settings) -> Result<Arc<Core>, Error> {
+    let asked = Asked::new(settings)?;
+    let core = Arc::new(core_of(settings)?);
+    core.spans.begin_behind(&parent.spans);
+    asked
+        .wait_again(&core)
+        .inspect_err(|_| remove(&core.path))?;
+    registry::keep(core.clone());
+    Ok(core)
+}
+
 /// Puts the hooks in place that were asked for; only now, since they stay.
 ///
 /// # Errors
 /// There is no thread to wait for signals.
 fn hook(core: &Arc<Core>, asked: Asked) -> Result<(), Error> {
+    fork::watch();
     if core.panics {
         panic::install();
     }
@@ -87,14 +106,18 @@ fn begin(settings: &Settings) -> Result<(Option<Arc<Core>>, Targets), Error> {
     if !crate::SUPPORTED {
         return Err(Error::unsupported());
     }
+    Ok((Some(Arc::new(core_of(settings)?)), filter))
+}
+
+/// A core over a new recording.
+fn core_of(settings: &Settings) -> Result<Core, Error> {
     let clock = Clock::new();
     let sentinel = Sentinel::new()
         .map_err(|cause| Error::io("watch for forks by", "MADV_WIPEONFORK", cause))?;
     let created = create::create(settings, || clock.sample(), clock.source())?;
     let path = created.path.clone();
     let core = core_over(created, clock, sentinel, settings);
-    let core = core.inspect_err(|_| remove(&path))?;
-    Ok((Some(Arc::new(core)), filter))
+    core.inspect_err(|_| remove(&path))
 }
 
 /// Nobody has recorded anything: the file goes as it came.
@@ -116,6 +139,8 @@ fn core_over(
         layout: header.layout,
         recording: header.recording,
         sentinel,
+        heirs: Heirs::new(settings),
+        guard: Guard::new(header.encode()),
         clock,
         window: Duration::from_nanos(header.window_ns),
         ticks_per_second: ticks_per_second(&header),

@@ -25,8 +25,13 @@ impl Subscriber {
         Subscriber { core, filter }
     }
 
-    fn here(&self) -> Option<Here<'_>> {
-        self.core.as_ref()?.here()
+    #[inline]
+    fn here_for(&self, span: SpanId) -> Option<Here<'_>> {
+        self.core.as_ref()?.here_for(span)
+    }
+
+    fn here_already(&self) -> Option<Here<'_>> {
+        self.core.as_ref()?.here_already()
     }
 
     fn lets_through(&self, metadata: &Metadata<'_>) -> bool {
@@ -55,7 +60,7 @@ impl tracing_core::Subscriber for Subscriber {
         if !self.lets_through(metadata) {
             return Interest::never();
         }
-        if let Some(here) = self.here() {
+        if let Some(here) = self.here_already() {
             here.register(metadata);
         }
         Interest::always()
@@ -84,7 +89,10 @@ impl tracing_core::Subscriber for Subscriber {
     }
 
     fn record_follows_from(&self, id: &Id, follows: &Id) {
-        if let (Some(here), Some(id), Some(follows)) = (self.here(), span(id), span(follows)) {
+        if let (Some(core), Some(id), Some(follows)) = (&self.core, span(id), span(follows))
+            && let Some(here) = core.here_for(id)
+            && core.knows(follows)
+        {
             here.follows(id, follows);
         }
     }
@@ -96,26 +104,35 @@ impl tracing_core::Subscriber for Subscriber {
     }
 
     fn enter(&self, id: &Id) {
-        if let (Some(here), Some(span)) = (self.here(), span(id)) {
+        if let Some(span) = span(id)
+            && let Some(here) = self.here_for(span)
+        {
             here.enter(span);
         }
     }
 
     fn exit(&self, id: &Id) {
-        if let (Some(here), Some(span)) = (self.here(), span(id)) {
+        if let Some(span) = span(id)
+            && let Some(here) = self.here_for(span)
+        {
             here.exit(span);
         }
     }
 
     fn clone_span(&self, id: &Id) -> Id {
-        if let (Some(core), Some(span)) = (&self.core, span(id)) {
-            core.spans.retain(span);
+        if let Some(span) = span(id)
+            && let Some(here) = self.here_for(span)
+        {
+            here.spans.retain(span);
         }
         id.clone()
     }
 
     fn try_close(&self, id: Id) -> bool {
-        let (Some(here), Some(span)) = (self.here(), span(&id)) else {
+        let Some(span) = span(&id) else {
+            return false;
+        };
+        let Some(here) = self.here_for(span) else {
             return false;
         };
         let last = here.spans.release(span);
@@ -126,7 +143,7 @@ impl tracing_core::Subscriber for Subscriber {
     }
 
     fn current_span(&self) -> Current {
-        let current = self.here().and_then(|here| {
+        let current = self.here_already().and_then(|here| {
             let span = here.current()?;
             Some((Id::from_u64(span.to_u64()), here.metadata(span)?))
         });

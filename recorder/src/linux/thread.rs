@@ -43,7 +43,7 @@ impl Handle {
         self.core.set(0);
         compiler_fence(Ordering::SeqCst);
         if let Some(core) = core
-            && let Some(here) = core.here()
+            && let Some(here) = core.own()
         {
             here.end_thread(self.ring.get());
         }
@@ -83,10 +83,13 @@ impl Handles {
         self.each.iter().find(|handle| handle.core.get() == core.id)
     }
 
-    /// A handle that is not in use: one that never was, or else the last, whose
-    /// ring is ended as if its thread were.
+    /// A handle that is not in use: one that never was, or was in the process before
+    /// a fork; or else the last, whose ring is ended as if its thread were.
     fn vacant(&self) -> Option<&Handle> {
-        let free = self.each.iter().find(|handle| handle.core.get() == 0);
+        let free = self.each.iter().find(|handle| {
+            let core = crate::linux::registry::core(handle.core.get());
+            core.is_none_or(|core| core.own().is_none())
+        });
         free.or_else(|| {
             let last = self.each.last()?;
             last.end();

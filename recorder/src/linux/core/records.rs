@@ -37,7 +37,7 @@ impl Here<'_> {
             self.leave(ring);
         });
         if recorded.is_none() {
-            self.count_dropped();
+            self.add_dropped(1);
         }
     }
 
