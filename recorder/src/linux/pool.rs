@@ -7,7 +7,9 @@
 //! lost costs a second look.
 //!
 //! States: free; held by a live thread, or for ever by the call sites; full; last,
-//! the newest block of a thread that is gone. A held block's state bears the
+//! the newest block of a thread that is gone. Some free ones are kept for call sites
+//! that come late: theirs lie at places of their own, and a block that somebody has
+//! filled, taken for its place and not for its age, leaves a hole in a history. A held block's state bears the
 //! sequence number under which it was taken, a full or last one's the turn at which
 //! it became so, which grows with every block given up.
 
@@ -18,6 +20,9 @@ const HELD: u64 = 1;
 const FULL: u64 = 2;
 const LAST: u64 = 3;
 const TAG: u64 = 3;
+
+/// Of so many blocks, two are kept for call sites.
+const BLOCKS_TO_A_PAIR: usize = 64;
 
 /// No block.
 pub(crate) const NO_BLOCK: u64 = u64::MAX;
@@ -113,6 +118,9 @@ impl Pool {
     fn take_fresh(&self) -> Option<Taken> {
         while self.fresh.load(Ordering::Relaxed) < self.states.len() as u64 {
             let index = self.fresh.fetch_add(1, Ordering::Relaxed);
+            if self.is_kept(index as usize) {
+                continue;
+            }
             let state = self.states.get(index as usize)?.load(Ordering::Relaxed);
             if state == FREE
                 && let Some(taken) = self.claim(index as u32, FREE)
@@ -121,6 +129,13 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// Whether a block is kept for call sites as long as it is free: some at the
+    /// beginning, and as many half a pool behind.
+    fn is_kept(&self, index: usize) -> bool {
+        let (blocks, half) = (self.states.len(), self.states.len() / 2);
+        index < 2 * half && index % half < blocks / BLOCKS_TO_A_PAIR
     }
 
     fn take_oldest(&self, kept_since: u64) -> Option<Taken> {
@@ -423,6 +438,26 @@ mod tests {
         assert!(queue.take_out(ticket).is_none());
         let rest: Vec<u64> = std::iter::from_fn(pop).collect();
         assert_eq!(rest, [1, 10, 11, 9], "none is lost");
+    }
+
+    #[test]
+    fn some_free_blocks_are_kept_for_call_sites_unless_nothing_else_is_left() {
+        let pool = Pool::new(128).unwrap();
+        let taken: Vec<u32> = (0..124)
+            .filter_map(|_| pool.take(0))
+            .map(|t| t.index)
+            .collect();
+        assert!([0, 1, 64, 65].iter().all(|kept| !taken.contains(kept)));
+        taken.iter().for_each(|&index| pool.fill(index));
+        let near = |place| pool.take_near(place).map(|t| t.index);
+        assert_eq!((near(0), near(64)), (Some(0), Some(64)));
+        assert_eq!(pool.take(0).map(|t| t.index), Some(2), "the oldest");
+        (0..123).for_each(|_| assert!(pool.take(0).is_some()));
+        assert_eq!(
+            (pool.take(0).map(|t| t.index), pool.take(0).map(|t| t.index)),
+            (Some(1), Some(65))
+        );
+        assert_eq!(pool.take(0), None);
     }
 
     #[test]

@@ -84,8 +84,8 @@ impl Core {
         }
     }
 
-    /// Takes two blocks for call sites, half a pool apart, while they fill no
-    /// more than a quarter of it.
+    /// Takes two blocks for call sites, half a pool apart, while they fill no more than
+    /// a quarter of it: those that are kept for them first.
     fn take_site_blocks(&self, writer: &mut sites::Writer) -> bool {
         let blocks = self.pool.blocks();
         if writer.blocks + 2 > (blocks / 4).max(2) {
@@ -125,5 +125,44 @@ impl Core {
         let open = OpenBlock::begin(&self.memory, self.base(taken.index), &header);
         open.publish(&self.memory, &header, 0);
         open
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use ttlog_format::salvage::salvage;
+    use ttlog_format::value::Value;
+
+    /// The same event from so many call sites, the first of which says 0.
+    macro_rules! said_from {
+        ($n:ident: $($site:literal)*) => { $( { $n += 1; tracing::info!(n = $n, site = $site); } )* };
+    }
+
+    #[test]
+    fn call_sites_that_come_late_leave_no_hole_in_a_history() {
+        let directory = tempfile::tempdir().unwrap();
+        let builder = crate::builder().directory(directory.path());
+        let recorder = builder.capacity_mib(1).create().unwrap();
+        let mut n = 0u64;
+        tracing::subscriber::with_default(recorder.subscriber(), || {
+            (0..50_000).for_each(|_| said_from!(n: "early"));
+            said_from!(n: "00" "01" "02" "03" "04" "05" "06" "07" "08" "09"
+                          "10" "11" "12" "13" "14" "15" "16" "17" "18" "19"
+                          "20" "21" "22" "23" "24" "25" "26" "27" "28" "29");
+        });
+        let recording = salvage(&std::fs::read(recorder.path()).unwrap()[..]).unwrap();
+        let numbers = recording.entries.iter().filter_map(|entry| {
+            let fields = entry.fields.iter();
+            fields
+                .map(|field| field.value.clone())
+                .find_map(|value| match value {
+                    Value::U64(n) => Some(n),
+                    _ => None,
+                })
+        });
+        let numbers: Vec<u64> = numbers.collect();
+        let (first, last) = (numbers[0], n);
+        assert!(first > 1 && numbers.len() > 5_000);
+        assert_eq!(numbers, (first..=last).collect::<Vec<_>>());
     }
 }
