@@ -16,7 +16,8 @@ use crate::text::utc;
 
 /// What can be seen of the process and of its boot.
 pub(crate) fn of_system(now: &Now, boot: &Boot) -> Vec<String> {
-    let (Life::Runs(life) | Life::Gone(life) | Life::Unknown(life)) = &now.life;
+    let (Life::Runs(life) | Life::Gone(life) | Life::Executed(life) | Life::Unknown(life)) =
+        &now.life;
     // In another boot, the same pid and start time would be chance.
     let life = (!matches!(boot, Boot::Other(_))).then(|| life.clone());
     life.into_iter().chain([boot.words()]).collect()

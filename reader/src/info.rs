@@ -34,6 +34,7 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use serde::Serialize;
+use ttlog_format::header::Header;
 use ttlog_format::salvage::{Counts, Ledger, Thread};
 use ttlog_format::snapshot::{Made, Maker};
 use ttlog_format::verdict::Verdict;
@@ -251,15 +252,16 @@ fn identity(opened: &Opened) -> String {
     };
     row("recording", &opened.path.to_string_lossy());
     row("name", &header.name);
-    row(
-        "process",
-        &format!("{} of user {} on {}", header.pid, header.uid, header.host),
-    );
+    row("process", &process(header));
     row("executable", &header.executable);
     row("build id", &header.build_id);
     row("started", &utc(header.samples[0].wall_ns));
     row("ends", &utc(opened.recording.end_ns));
     row("window", &seconds(header.window_ns));
+    if header.sync_interval_ns > 0 {
+        let interval = seconds(header.sync_interval_ns);
+        row("on disk", &format!("written every {interval}"));
+    }
     row("capacity", &capacity(opened));
     row("filter", &header.filter);
     for (name, words) in opened.made.iter().flat_map(making) {
@@ -269,6 +271,14 @@ fn identity(opened: &Opened) -> String {
         row(name, &words);
     }
     lines(table, 2, 2)
+}
+
+fn process(header: &Header) -> String {
+    let process = format!("{} of user {} on {}", header.pid, header.uid, header.host);
+    match header.forked_from {
+        0 => process,
+        parent => format!("{process}, forked from {parent}"),
+    }
 }
 
 /// How a snapshot came to be.
@@ -396,7 +406,7 @@ fn account(ledger: &Ledger) -> String {
             if ledger.exact {
                 "exactly"
             } else {
-                "at least: a block is lost"
+                "at least: something is lost"
             }
             .into(),
         ),

@@ -3,7 +3,8 @@
 //! A pid alone proves nothing, since pids are used again: the moment at which the
 //! process started must agree, and both must be meant in the same pid namespace.
 //! Where /proc cannot show that namespace, the lock that a process holds on its
-//! recording is asked. It comes last, since a forked child holds it too.
+//! recording is asked. It comes last, since a forked child holds it too. A process that
+//! lives and does not hold it runs another program now: the lock goes with the mapping.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ pub(crate) enum Life {
     Runs(String),
     /// It does not.
     Gone(String),
+    /// It has executed another program, and what recorded is no more.
+    Executed(String),
     /// Nobody here can say.
     Unknown(String),
 }
@@ -163,11 +166,18 @@ impl System {
         if self.stat("self").is_none() {
             return by_lock("there is no /proc here to find the process in", lock());
         }
-        match self.namespace("self") {
+        let life = match self.namespace("self") {
             Some(own) if header.pid_namespace == 0 || own == header.pid_namespace => {
                 self.life_in_own_namespace(header)
             }
-            own => self.life_in_other_namespace(header, own, lock),
+            own => self.life_in_other_namespace(header, own),
+        };
+        match life {
+            Life::Unknown(words) => by_lock(&words, lock()),
+            Life::Runs(words) if lock() == Lock::Free => Life::Executed(format!(
+                "{words}, but its recording is not locked any more: it has executed another program"
+            )),
+            life => life,
         }
     }
 
@@ -248,12 +258,7 @@ impl System {
         dead(stat.state) && states.all(|task| dead(task.state))
     }
 
-    fn life_in_other_namespace(
-        &self,
-        header: &Header,
-        own: Option<u64>,
-        lock: impl FnOnce() -> Lock,
-    ) -> Life {
+    fn life_in_other_namespace(&self, header: &Header, own: Option<u64>) -> Life {
         let (pid, recorded) = (header.pid, header.pid_namespace);
         if let Some(outer) = self.find_by_inner_pid(header) {
             return Life::Runs(format!(
@@ -267,10 +272,9 @@ impl System {
             ));
         }
         let own = own.map_or("an unknown one".into(), |own| own.to_string());
-        let words = format!(
+        Life::Unknown(format!(
             "process {pid} of pid namespace {recorded} cannot be seen from here, which is {own}"
-        );
-        by_lock(&words, lock())
+        ))
     }
 
     /// Whether every process of a namespace is to be seen from the reader's own.
@@ -370,7 +374,7 @@ mod tests {
         }
 
         fn life(&self) -> Life {
-            self.life_where(|| panic!("the lock was asked"))
+            self.life_where(|| Lock::Held)
         }
 
         fn life_where(&self, lock: impl FnOnce() -> Lock) -> Life {
@@ -405,6 +409,18 @@ mod tests {
     }
 
     #[test]
+    fn who_lives_without_its_lock_runs_another_program() {
+        let proc = Proc::new(fixture::NAMESPACE);
+        proc.has("4711", 'S', fixture::START_TIME, "4711");
+        let Life::Executed(words) = proc.life_where(|| Lock::Free) else {
+            panic!("the lock is free")
+        };
+        assert!(words.contains("has executed another program"), "{words}");
+        let copy = proc.life_where(|| Lock::Unknown);
+        assert!(matches!(copy, Life::Runs(_)), "a copy's lock tells nothing");
+    }
+
+    #[test]
     fn in_another_namespace_it_is_looked_for_by_its_inner_pid() {
         let proc = Proc::new(1);
         proc.has("4711", 'S', fixture::START_TIME, "4711 8");
@@ -423,7 +439,7 @@ mod tests {
             pid_namespace: 17,
             ..fixture::header()
         };
-        let life = proc.life_of(&header, || panic!("the lock was asked"));
+        let life = proc.life_of(&header, || Lock::Held);
         assert!(gone(&life), "{life:?}");
     }
 
@@ -461,7 +477,7 @@ mod tests {
                 uid,
                 ..fixture::header()
             };
-            proc.life_of(&header, || panic!("the lock was asked"))
+            proc.life_of(&header, || Lock::Unknown)
         };
         assert!(matches!(of(uid + 1), Life::Unknown(_)));
         assert!(gone(&of(uid)), "one's own processes are never hidden");
@@ -510,7 +526,7 @@ mod tests {
         header.pid = std::process::id();
         header.start_time = system.stat("self").unwrap().start_time;
         header.pid_namespace = system.namespace("self").unwrap();
-        let life = system.life_of(&header, || panic!("the lock was asked"));
+        let life = system.life_of(&header, || Lock::Held);
         assert!(matches!(life, Life::Runs(_)));
         assert_eq!(system.boot_id().unwrap().len(), 32);
     }

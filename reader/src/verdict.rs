@@ -54,6 +54,7 @@ fn without_cause(life: &Life, boot: &Boot) -> Kind {
         (Boot::Other(_), _) => Kind::Rebooted,
         (_, Life::Runs(_)) => Kind::Alive,
         (_, Life::Gone(_)) => Kind::Killed,
+        (_, Life::Executed(_)) => Kind::Ended,
         (_, Life::Unknown(_)) => Kind::Unknown,
     }
 }

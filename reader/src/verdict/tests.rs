@@ -109,6 +109,16 @@ fn says(verdict: &Verdict, words: &str) -> bool {
 }
 
 #[test]
+fn who_has_executed_another_program_has_ended_unless_a_cause_says_more() {
+    let executed = || Life::Executed("it runs another".into());
+    let verdict = judge(&with([]), &now(executed()));
+    assert_eq!(verdict.kind, Kind::Ended);
+    assert!(says(&verdict, "no cause") && says(&verdict, "it runs another"));
+    let verdict = judge(&with([fault()]), &now(executed()));
+    assert_eq!(verdict.kind, Kind::Signal);
+}
+
+#[test]
 fn gone_without_a_cause_is_killed() {
     let verdict = judged([]);
     assert_eq!(verdict.kind, Kind::Killed);
