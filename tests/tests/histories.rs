@@ -289,16 +289,42 @@ fn a_forked_child_writes_nothing_into_its_parents_recording() {
         }
         assert_eq!(victim.says(), "same", "{adapter:?}");
         assert!(victim.ends().success());
-        let opened = victim.recording();
-        is_whole(&opened, "ended");
-        let said: Vec<_> = events(&opened.recording)
-            .map(|event| {
-                assert_eq!(opened.recording.context(event.span).len(), 1);
-                message(&opened.recording, event)
-            })
-            .collect();
-        assert_eq!(said, ["before the forks", "after the forks"]);
+        let opened = victim.files().into_iter().map(|path| {
+            let opened = ttlog_reader::open(&path).expect("a recording");
+            is_whole(&opened, "ended");
+            opened
+        });
+        let parent = victim.pid().as_raw() as u32;
+        let (parents, childs): (Vec<_>, Vec<_>) =
+            opened.partition(|opened| opened.recording.header.pid == parent);
+        assert_eq!(
+            said_in(&parents[0].recording),
+            [
+                ("before the forks".into(), 1),
+                ("after the forks".into(), 1)
+            ]
+        );
+        let [child] = childs.as_slice() else {
+            panic!("of fork's child and not of clone's: {}", childs.len())
+        };
+        assert_eq!(child.recording.header.forked_from, parent);
+        assert_eq!(
+            said_in(&child.recording),
+            [
+                ("in the child".into(), 0),
+                ("in the child's span".into(), 1)
+            ]
+        );
     }
+}
+
+/// The messages, and in how many spans each was said.
+fn said_in(recording: &Recording) -> Vec<(String, usize)> {
+    let said = events(recording).map(|event| {
+        let depth = recording.context(event.span).len();
+        (message(recording, event), depth)
+    });
+    said.collect()
 }
 
 #[test]

@@ -175,17 +175,19 @@ fn without_a_recorder_there_is_an_error_and_with_any_a_snapshot() {
 }
 
 #[test]
-fn a_forked_child_gets_an_error_and_its_parent_a_snapshot() {
+fn a_forked_child_gets_its_own_a_bare_clone_an_error_and_their_parent_a_snapshot() {
     for adapter in ADAPTERS {
         let mut victim = start("fork", &plan().adapter(adapter));
         assert_eq!(victim.says(), "started");
-        for _ in 0..2 {
+        let mut childs: Vec<PathBuf> = Vec::new();
+        for forked in [true, false] {
             for _ in 0..2 {
-                let error = victim.says();
-                assert!(
-                    error.starts_with("error ") && error.contains("forked"),
-                    "{error}"
-                );
+                let said = victim.says();
+                match said.strip_prefix("snapshot ") {
+                    Some(path) if forked => childs.push(path.into()),
+                    None if !forked => assert!(said.contains("forked"), "{said}"),
+                    _ => panic!("{said}"),
+                }
             }
             let end = victim.says();
             assert!(
@@ -193,9 +195,18 @@ fn a_forked_child_gets_an_error_and_its_parent_a_snapshot() {
                 "{end}"
             );
         }
+        for child in &childs {
+            let recording = open(child).recording;
+            assert_eq!(recording.header.forked_from, victim.pid().as_raw() as u32);
+            assert_eq!(recording.ledger.counts.written, 0);
+        }
         let snapshot = next_snapshot(&mut victim);
         assert!(victim.ends().success());
-        assert_eq!(files(&snapshots(&victim)), [snapshot.as_path()]);
+        let mut found = files(&snapshots(&victim));
+        found.sort();
+        childs.push(snapshot.clone());
+        childs.sort();
+        assert_eq!(found, childs);
         let opened = open(&snapshot);
         assert_eq!(
             messages(&opened),
