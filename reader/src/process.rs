@@ -4,7 +4,7 @@
 //! process started must agree, and both must be meant in the same pid namespace.
 //! Where /proc cannot show that namespace, the lock that a process holds on its
 //! recording is asked. It comes last, since a forked child holds it too. A process that
-//! lives and does not hold it runs another program now: the lock goes with the mapping.
+//! lives, and neither holds it nor has the file mapped, runs another program now.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -162,23 +162,43 @@ impl System {
 
     /// Whether the process of `header`, if it was started since this boot, still
     /// lives. The lock of its recording is asked where nothing else tells.
-    pub(crate) fn life_of(&self, header: &Header, lock: impl FnOnce() -> Lock) -> Life {
+    pub(crate) fn life_of(&self, header: &Header, lock: impl Fn() -> Lock) -> Life {
         if self.stat("self").is_none() {
             return by_lock("there is no /proc here to find the process in", lock());
         }
-        let life = match self.namespace("self") {
-            Some(own) if header.pid_namespace == 0 || own == header.pid_namespace => {
-                self.life_in_own_namespace(header)
-            }
-            own => self.life_in_other_namespace(header, own),
+        let own = self.namespace("self");
+        let is_own = own.is_some_and(|own| [0, own].contains(&header.pid_namespace));
+        let life = if is_own {
+            self.life_in_own_namespace(header)
+        } else {
+            self.life_in_other_namespace(header, own)
         };
         match life {
             Life::Unknown(words) => by_lock(&words, lock()),
-            Life::Runs(words) if lock() == Lock::Free => Life::Executed(format!(
-                "{words}, but its recording is not locked any more: it has executed another program"
-            )),
+            Life::Runs(words) if is_own && self.unmapped(header) && lock() == Lock::Free => {
+                Life::Executed(format!(
+                    "{words}, but has its recording not mapped: it has executed another program"
+                ))
+            }
             life => life,
         }
+    }
+
+    /// Whether the process, as far as one may see, has not mapped the recording: no
+    /// shared mapping has its inode number, of which an overlay shows the lower half.
+    fn unmapped(&self, header: &Header) -> bool {
+        let maps = self.proc.join(header.pid.to_string()).join("maps");
+        let Ok(maps) = fs::read(maps) else {
+            return false;
+        };
+        let maps = String::from_utf8_lossy(&maps);
+        let inode = |line: &str| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            let is_shared = fields.next()?.ends_with('s');
+            fields.nth(2)?.parse::<u64>().ok().filter(|_| is_shared)
+        };
+        let mut shared = maps.lines().filter_map(inode);
+        header.inode != 0 && shared.all(|inode| inode as u32 != header.inode as u32)
     }
 
     /// Inode number of a process's pid namespace, if that may be seen.
@@ -377,11 +397,11 @@ mod tests {
             self.life_where(|| Lock::Held)
         }
 
-        fn life_where(&self, lock: impl FnOnce() -> Lock) -> Life {
+        fn life_where(&self, lock: impl Fn() -> Lock) -> Life {
             self.life_of(&fixture::header(), lock)
         }
 
-        fn life_of(&self, header: &Header, lock: impl FnOnce() -> Lock) -> Life {
+        fn life_of(&self, header: &Header, lock: impl Fn() -> Lock) -> Life {
             let proc = self.0.path().to_owned();
             System { proc }.life_of(header, lock)
         }
@@ -412,12 +432,23 @@ mod tests {
     fn who_lives_without_its_lock_runs_another_program() {
         let proc = Proc::new(fixture::NAMESPACE);
         proc.has("4711", 'S', fixture::START_TIME, "4711");
-        let Life::Executed(words) = proc.life_where(|| Lock::Free) else {
-            panic!("the lock is free")
+        let header = Header {
+            inode: 12,
+            ..fixture::header()
+        };
+        let life = |lock| proc.life_of(&header, || lock);
+        let runs = |lock| matches!(life(lock), Life::Runs(_));
+        assert!(runs(Lock::Free), "nobody may see what it has mapped");
+        let maps = |inode| format!("7f00-7f10 rw-s 00000000 00:27 {inode}     /a dir/x.ring\n");
+        let path = proc.0.path().join("4711/maps");
+        fs::write(&path, maps(12)).unwrap();
+        assert!(runs(Lock::Free), "on an overlay, without descriptors");
+        fs::write(&path, maps(13)).unwrap();
+        assert!(runs(Lock::Held) && runs(Lock::Unknown));
+        let Life::Executed(words) = life(Lock::Free) else {
+            panic!("neither lock nor mapping")
         };
         assert!(words.contains("has executed another program"), "{words}");
-        let copy = proc.life_where(|| Lock::Unknown);
-        assert!(matches!(copy, Life::Runs(_)), "a copy's lock tells nothing");
     }
 
     #[test]
