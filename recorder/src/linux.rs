@@ -24,6 +24,7 @@ mod place;
 mod pool;
 mod recorder;
 mod registry;
+mod retire;
 mod ring;
 mod rings;
 mod scratch;

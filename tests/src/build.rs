@@ -5,9 +5,13 @@ use std::process::Command;
 
 /// Bugs for the negative controls: a recorder that commits a record before it is
 /// written, one that lets a signal handler into a record that is open, one whose own
-/// signal handler allocates, and one that goes on writing in a forked child.
+/// Bugs for the negative controls: a recorder that commits a record before it is
+/// written, one that lets a signal handler into a record that is open, one whose own
+/// signal handler allocates, one that goes on writing in a forked child, and one that
+/// retires recordings whose process lives.
 const SEEDED: &str = "--cfg ttlog_seeded_commit_order --cfg ttlog_seeded_reentry \
-                      --cfg ttlog_seeded_handler_allocates --cfg ttlog_seeded_child_writes";
+                      --cfg ttlog_seeded_handler_allocates --cfg ttlog_seeded_child_writes \
+                      --cfg ttlog_seeded_retires_the_living";
 
 /// A binary with the recorder's seeded bugs; the one without lies where cargo puts
 /// binaries.

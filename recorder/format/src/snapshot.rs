@@ -42,6 +42,9 @@ const SELF_DESCRIBED: u64 = 55799;
 const DECOMPRESSED_MIN: u64 = 64 << 20;
 const DECOMPRESSED_RATIO: u64 = 64;
 
+/// Bytes that a head takes at most, where it alone is wanted.
+const HEAD_MAX: u64 = 1 << 20;
+
 /// How a snapshot came to be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -248,23 +251,8 @@ pub enum Error {
 /// # Panics
 /// Never.
 pub fn read(bytes: impl Read, len: u64) -> Result<(Recording, Made), Error> {
-    let most = DECOMPRESSED_MIN.saturating_add(len.saturating_mul(DECOMPRESSED_RATIO));
-    let mut input = BufReader::with_capacity(1 << 15, FrameDecoder::new(bytes).take(most));
-    let head: Required<Head, SELF_DESCRIBED> =
-        ciborium::from_reader(&mut input).map_err(|error| match error {
-            ciborium::de::Error::Io(error) if !is_damage(&error) => Error::Read(error),
-            ciborium::de::Error::Semantic(_, words) => Error::NoHead(words),
-            ciborium::de::Error::Io(error) => Error::NoHead(format!("it ends early: {error}")),
-            _ => Error::NoHead("it is no CBOR".to_owned()),
-        })?;
-    let Required(head) = head;
-    if head.format != FORMAT {
-        return Err(Error::NoHead(format!("its format is {:?}", head.format)));
-    }
-    if head.version != VERSION {
-        let version = head.version;
-        return Err(Error::Unsupported { version });
-    }
+    let mut input = decompressed(bytes, len);
+    let head = head(&mut input)?;
     let mut recording = Recording {
         header: head.header,
         causes: Vec::new(),
@@ -288,6 +276,43 @@ pub fn read(bytes: impl Read, len: u64) -> Result<(Recording, Made), Error> {
     ledger.missing_items = head.made.items.saturating_sub(items);
     ledger.exact &= ledger.missing_items == 0;
     Ok((recording, head.made))
+}
+
+/// Reads of a snapshot only the head: whose it is, and how it came to be. Seldom more
+/// than a block of 64 KiB is decompressed for it.
+///
+/// # Errors
+/// As of [`read`].
+///
+/// # Panics
+/// Never.
+pub fn read_head(bytes: impl Read) -> Result<(Header, Made), Error> {
+    let head = head(&mut decompressed(bytes, 0).take(HEAD_MAX))?;
+    Ok((head.header, head.made))
+}
+
+fn decompressed(bytes: impl Read, len: u64) -> impl BufRead {
+    let most = DECOMPRESSED_MIN.saturating_add(len.saturating_mul(DECOMPRESSED_RATIO));
+    BufReader::with_capacity(1 << 15, FrameDecoder::new(bytes).take(most))
+}
+
+fn head(input: &mut impl Read) -> Result<Head, Error> {
+    let head: Required<Head, SELF_DESCRIBED> =
+        ciborium::from_reader(input).map_err(|error| match error {
+            ciborium::de::Error::Io(error) if !is_damage(&error) => Error::Read(error),
+            ciborium::de::Error::Semantic(_, words) => Error::NoHead(words),
+            ciborium::de::Error::Io(error) => Error::NoHead(format!("it ends early: {error}")),
+            _ => Error::NoHead("it is no CBOR".to_owned()),
+        })?;
+    let Required(head) = head;
+    if head.format != FORMAT {
+        return Err(Error::NoHead(format!("its format is {:?}", head.format)));
+    }
+    if head.version != VERSION {
+        let version = head.version;
+        return Err(Error::Unsupported { version });
+    }
+    Ok(head)
 }
 
 /// Whether a read failed because of what was read.

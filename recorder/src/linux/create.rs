@@ -24,6 +24,7 @@ use crate::linux::backtrace;
 use crate::linux::identity::Identity;
 use crate::linux::limits;
 use crate::linux::place::Place;
+use crate::linux::retire;
 use crate::linux::unfinished::Unfinished;
 use crate::settings::Settings;
 
@@ -96,6 +97,8 @@ struct Request<'a> {
 
 impl Request<'_> {
     fn create_in(&self, place: &Place) -> Result<Created, Error> {
+        // First, so that there is the room that the old ones took.
+        retire::recordings(&place.directory, self.settings);
         let (allowed, reason) = limits::allowed(self.asked.file_bytes(), place.on_tmpfs);
         let (layout, limited_by) = fitted(self.asked, allowed, reason)?;
         place.has_room(layout.file_bytes())?;

@@ -59,6 +59,16 @@ fn memory_headroom() -> Option<Headroom> {
         .min_by_key(|headroom| headroom.bytes)
 }
 
+/// How many bytes the narrowest memory cgroup around this process may take.
+pub(crate) fn memory_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    Version::ALL
+        .into_iter()
+        .filter_map(|version| Chain::find(version, &groups, &mounts)?.limit(version))
+        .min()
+}
+
 /// The memory cgroup of this process, and how many of its processes were killed
 /// for memory so far.
 #[derive(Debug, Default)]
@@ -187,12 +197,24 @@ impl Chain {
         })
     }
 
-    fn headroom(&self, version: Version) -> Option<Headroom> {
+    /// The groups from the innermost outwards, each with its limit, if it has one.
+    fn limited(&self, version: Version) -> impl Iterator<Item = (&Path, u64)> {
         self.innermost
             .ancestors()
             .take_while(|group| group.starts_with(&self.mounted_at))
-            .filter_map(|group| {
-                let limit = number(&fs::read_to_string(group.join(version.limit())).ok()?)?;
+            .filter_map(move |group| {
+                let limit = fs::read_to_string(group.join(version.limit())).ok()?;
+                Some((group, number(&limit)?))
+            })
+    }
+
+    fn limit(&self, version: Version) -> Option<u64> {
+        self.limited(version).map(|(_, limit)| limit).min()
+    }
+
+    fn headroom(&self, version: Version) -> Option<Headroom> {
+        self.limited(version)
+            .filter_map(|(group, limit)| {
                 let usage = number(&fs::read_to_string(group.join(version.usage())).ok()?)?;
                 let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
                 let used = usage.saturating_sub(field(&stat, version.reclaimable()).unwrap_or(0));
@@ -339,6 +361,10 @@ mod tests {
             group: middle,
         };
         assert_eq!(chain.headroom(Version::V2), Some(headroom));
+
+        say(&inner, "memory.max", "1200\n");
+        assert_eq!(chain.limit(Version::V2), Some(1000));
+        assert_eq!(chain.limit(Version::V1), None);
     }
 
     #[test]

@@ -51,6 +51,59 @@ impl Directory {
         };
         Ok(Directory { fd, path })
     }
+
+    /// The file system that it is on.
+    ///
+    /// # Errors
+    /// What fstatfs(2) says.
+    pub(crate) fn file_system(&self) -> Result<FileSystem, Error> {
+        let stat = fstatfs(&self.fd);
+        let stat = stat.map_err(|error| Error::io("look at", &self.path, error))?;
+        Ok(FileSystem(stat))
+    }
+}
+
+/// What statfs(2) tells of a file system.
+pub(crate) struct FileSystem(StatFs);
+
+impl FileSystem {
+    /// The number that tells kinds of file systems apart. Its type differs between
+    /// platforms; all of them have 32 bits.
+    fn magic(&self) -> u32 {
+        self.0.f_type as u32
+    }
+
+    /// Whether its files live in memory.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        const TMPFS: u32 = 0x0102_1994;
+        const RAMFS: u32 = 0x8584_58f6;
+        [TMPFS, RAMFS].contains(&self.magic())
+    }
+
+    /// Whether it lies on another, whose file is what is mapped: the mapping then does
+    /// not keep the lock of the file that was opened.
+    pub(crate) fn is_overlay(&self) -> bool {
+        const OVERLAY: u32 = 0x794c_7630;
+        self.magic() == OVERLAY
+    }
+
+    /// Bytes that are free, `None` where it counts none, as a tmpfs without a size
+    /// does not.
+    fn free_bytes(&self) -> Option<u64> {
+        self.bytes(self.0.f_bavail)
+    }
+
+    /// Bytes that it has in all, `None` where it counts none.
+    pub(crate) fn total_bytes(&self) -> Option<u64> {
+        self.bytes(self.0.f_blocks)
+    }
+
+    fn bytes(&self, blocks: u64) -> Option<u64> {
+        let stat = &self.0;
+        let block_bytes = u64::try_from(stat.f_frsize).ok().filter(|&bytes| bytes > 0);
+        let block_bytes = block_bytes.or_else(|| u64::try_from(stat.f_bsize).ok())?;
+        (stat.f_blocks > 0).then(|| blocks.saturating_mul(block_bytes))
+    }
 }
 
 /// A directory that is fit for a recording, if there is room.
@@ -60,8 +113,8 @@ pub(crate) struct Place {
     pub(crate) directory: Directory,
     /// Whether its files live in memory.
     pub(crate) on_tmpfs: bool,
-    /// Bytes that a recording may take there, `None` if the file system has no limit.
-    free_bytes: Option<u64>,
+    /// Whether half of what is free there is left to others.
+    is_shared: bool,
 }
 
 impl Place {
@@ -81,7 +134,7 @@ impl Place {
     pub(crate) fn in_memory() -> Result<Place, Error> {
         let shared = Path::new("/dev/shm");
         let stat = statfs(shared).map_err(|error| Error::io("look at", shared, error))?;
-        if !is_in_memory(magic(&stat)) {
+        if !FileSystem(stat).is_in_memory() {
             return Err(Error::directory(
                 shared,
                 "it is no tmpfs",
@@ -90,7 +143,7 @@ impl Place {
         }
         let place = Place::private(shared)?;
         Ok(Place {
-            free_bytes: place.free_bytes.map(|bytes| bytes / 2),
+            is_shared: true,
             ..place
         })
     }
@@ -131,24 +184,25 @@ impl Place {
     }
 
     fn of(directory: Directory) -> Result<Place, Error> {
-        let path = &directory.path;
-        let stat = fstatfs(&directory.fd).map_err(|error| Error::io("look at", path, error))?;
-        if let Some(kind) = refused(magic(&stat)) {
-            return Err(Error::network_file_system(path, kind));
+        let file_system = directory.file_system()?;
+        if let Some(kind) = refused(file_system.magic()) {
+            return Err(Error::network_file_system(&directory.path, kind));
         }
         Ok(Place {
+            on_tmpfs: file_system.is_in_memory(),
+            is_shared: false,
             directory,
-            on_tmpfs: is_in_memory(magic(&stat)),
-            free_bytes: free(&stat),
         })
     }
 
-    /// Whether a file of so many bytes has room.
+    /// Whether a file of so many bytes has room now.
     ///
     /// # Errors
-    /// It has not.
+    /// It has not, or nobody can say.
     pub(crate) fn has_room(&self, file_bytes: u64) -> Result<(), Error> {
-        match self.free_bytes {
+        let free = self.directory.file_system()?.free_bytes();
+        let free = free.map(|bytes| if self.is_shared { bytes / 2 } else { bytes });
+        match free {
             Some(free) if free < file_bytes => {
                 Err(Error::no_room(&self.directory.path, file_bytes, free))
             }
@@ -164,26 +218,6 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
 fn opened(path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
     openat(CWD, path, flags, Mode::empty())
         .map_err(|error| Error::io("open the directory", path, error))
-}
-
-/// The number that tells kinds of file systems apart (statfs(2)). Its type
-/// differs between platforms; all of them have 32 bits.
-fn magic(stat: &StatFs) -> u32 {
-    stat.f_type as u32
-}
-
-/// Bytes that are free, `None` where the file system counts none, as a tmpfs
-/// without a size does not.
-fn free(stat: &StatFs) -> Option<u64> {
-    let block_bytes = u64::try_from(stat.f_frsize).ok().filter(|&bytes| bytes > 0);
-    let block_bytes = block_bytes.or_else(|| u64::try_from(stat.f_bsize).ok())?;
-    (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(block_bytes))
-}
-
-fn is_in_memory(magic: u32) -> bool {
-    const TMPFS: u32 = 0x0102_1994;
-    const RAMFS: u32 = 0x8584_58f6;
-    [TMPFS, RAMFS].contains(&magic)
 }
 
 /// What a file system is called that recordings are not kept on.
@@ -321,13 +355,10 @@ mod tests {
         let place = Place::asked_for(top.path()).unwrap();
         assert!(place.has_room(0).is_ok());
         assert!(place.has_room(u64::MAX).is_err());
-        assert!(
-            Place {
-                free_bytes: None,
-                ..place
-            }
-            .has_room(u64::MAX)
-            .is_ok()
-        );
+        let file_system = place.directory.file_system().unwrap();
+        assert!(file_system.free_bytes() <= file_system.total_bytes());
+        let mut stat = file_system.0;
+        stat.f_blocks = 0;
+        assert_eq!(FileSystem(stat).free_bytes(), None);
     }
 }

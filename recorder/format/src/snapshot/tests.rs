@@ -67,6 +67,50 @@ fn all_of_a_recording_comes_back() {
     assert_eq!((*address, site), (EVENT, &whole.sites[&EVENT]));
 }
 
+/// Bytes that tell how many of them were read.
+struct Counted<'a> {
+    bytes: &'a [u8],
+    read: &'a std::cell::Cell<usize>,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.bytes.read(buffer)?;
+        self.read.set(self.read.get() + len);
+        Ok(len)
+    }
+}
+
+#[test]
+fn a_head_is_read_alone() {
+    let mut whole = recording();
+    // Such as does not compress to a block.
+    let mut hash = 1u64;
+    for thread in 0..100_000 {
+        hash = hash.wrapping_mul(6_364_136_223_846_793_005) + 1;
+        whole.threads.push(Thread {
+            number: thread,
+            id: (hash >> 32) as u32,
+            ..Thread::default()
+        });
+    }
+    let bytes = snapshot(&whole, None);
+    let read = std::cell::Cell::new(0);
+    let counted = Counted {
+        bytes: &bytes,
+        read: &read,
+    };
+    let (header, made) = read_head(counted).unwrap();
+    assert_eq!((header, made.why.as_str()), (whole.header, "a test"));
+    assert!(bytes.len() > 4 * (1 << 16), "{}", bytes.len());
+    assert!(read.get() < bytes.len() / 2, "{} were read", read.get());
+
+    let cut = read_head(&bytes[..100]);
+    assert!(matches!(cut, Err(Error::NoHead(_))), "{cut:?}");
+    let none = read_head(&b"no frame"[..]);
+    assert!(matches!(none, Err(Error::NoHead(_))), "{none:?}");
+}
+
 #[test]
 fn a_window_holds_what_is_recent_and_counts_the_rest() {
     let whole = recording();

@@ -11,6 +11,7 @@ use super::Here;
 use crate::error::Error;
 use crate::linux::kept::Kept;
 use crate::linux::place::Directory;
+use crate::linux::retire;
 use crate::linux::sync::{AtomicU64, Ordering};
 use crate::settings::Settings;
 use ttlog_format::header::totals;
@@ -48,7 +49,10 @@ impl Snapshots {
             None => Directory::asked_for(&settings.temporary).ok(),
         };
         let path = match &directory {
-            Some(directory) => directory.path.clone(),
+            Some(directory) => {
+                retire::snapshots(directory, settings);
+                directory.path.clone()
+            }
             None => settings.temporary.clone(),
         };
         let kept = directory.and_then(|Directory { fd, path }| Kept::new(fd.into(), &path).ok());
