@@ -168,10 +168,14 @@ impl MemoryCgroup {
         Some(cgroup)
     }
 
+    /// How a shell enters it.
+    pub fn entry(&self) -> String {
+        format!("echo $$ > {}/cgroup.procs", self.0.display())
+    }
+
     /// Starts a daemon in it.
     pub fn daemon(&self, program: &str, asked: &[&str]) -> Daemon {
-        let enter = format!("echo $$ > {}/cgroup.procs", self.0.display());
-        Daemon::start_after(&enter, program, asked)
+        Daemon::start_after(&self.entry(), program, asked)
     }
 }
 

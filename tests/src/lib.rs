@@ -13,6 +13,7 @@ pub mod confined;
 pub mod daemon;
 pub mod death;
 pub mod image;
+pub mod mayfly;
 pub mod plan;
 pub mod reader;
 pub mod seccomp;

@@ -28,7 +28,7 @@ mod mapped;
 
 /// The most files that one start opens, the oldest first: more than a few thousand
 /// processes leave, and less than a second's work.
-const OPENED_MAX: usize = 1 << 14;
+const OPENED_MAX: usize = 1 << 13;
 
 /// Removes old recordings past the bounds.
 pub(crate) fn recordings(directory: &Directory, settings: &Settings) {
