@@ -107,13 +107,15 @@ impl Builder {
     }
 
     /// How many old recordings stay in the directory, and how many bytes of them: a
-    /// start removes what is past either. First go those of processes that ended as
-    /// they should, the oldest first; then crashed ones, but the first and the newest
-    /// of each service last. Whatever a process still uses stays. Default: 16, and
-    /// 512 MiB, in memory at most half of the file system and a quarter of what the
-    /// memory cgroup may take.
+    /// start removes what is past either, and with 0 all of them. First go those of
+    /// processes that ended as they should, the oldest first; then crashed ones, but
+    /// the first and the newest of each service last. Whatever a process still uses
+    /// stays, and does not count. Default: 16, and 512 MiB, in memory at most half of
+    /// the file system and a quarter of what the memory cgroup may take; the newest
+    /// crash then stays whatever it takes.
     ///
-    /// The same holds for the snapshots that recorders have left in the snapshot directory.
+    /// The same holds for the snapshots that recorders have left in the snapshot
+    /// directory; those that a reader exported stay.
     pub fn retain(mut self, recordings: usize, bytes: u64) -> Builder {
         self.settings.retain = Some((recordings, bytes));
         self

@@ -5,8 +5,6 @@ use std::process::Command;
 
 /// Bugs for the negative controls: a recorder that commits a record before it is
 /// written, one that lets a signal handler into a record that is open, one whose own
-/// Bugs for the negative controls: a recorder that commits a record before it is
-/// written, one that lets a signal handler into a record that is open, one whose own
 /// signal handler allocates, one that goes on writing in a forked child, and one that
 /// retires recordings whose process lives.
 const SEEDED: &str = "--cfg ttlog_seeded_commit_order --cfg ttlog_seeded_reentry \

@@ -5,7 +5,7 @@
 //! crash of each service last; of the same rank the oldest first. So a crash loop keeps
 //! how it began and how it ends, and takes nothing from another service before its own.
 //!
-//! Whoever is not provably dead is left alone, and counts for nothing. So does what is
+//! Whoever is not provably dead is left alone, and counts for nothing. So is what is
 //! not the user's own, no file, or not what its name says. An error here costs the
 //! retirement, and never the start; nobody is waited for.
 
@@ -76,7 +76,7 @@ fn retire(
     };
     let mut listed = locked.list(kind);
     let bounds = Bounds::of(settings, directory, &listed);
-    if bounds.hold(listed.len(), listed.iter().map(|listed| listed.bytes).sum()) {
+    if bounds.hold(listed.len(), taken(&listed)) {
         return;
     }
     listed.sort_unstable_by_key(Listed::age);
@@ -137,6 +137,11 @@ fn bytes_in_memory(directory: &Directory) -> u64 {
     half.into_iter().chain(quarter).min().unwrap_or(u64::MAX)
 }
 
+fn taken<'a>(listed: impl IntoIterator<Item = &'a Listed>) -> u64 {
+    let bytes = listed.into_iter().map(|listed| listed.bytes);
+    bytes.fold(0, u64::saturating_add)
+}
+
 /// What an old process left.
 #[derive(Debug)]
 struct Old {
@@ -150,14 +155,14 @@ fn past(bounds: Bounds, mut old: Vec<Old>) -> Vec<Old> {
     let mut ranked: Vec<(Rank, Old)> = ranks(&old).into_iter().zip(old).collect();
     ranked.sort_by_key(|&(rank, _)| rank);
     let mut count = ranked.len();
-    let mut bytes: u64 = ranked.iter().map(|(_, old)| old.listed.bytes).sum();
+    let mut bytes = taken(ranked.iter().map(|(_, old)| &old.listed));
     let mut going = Vec::new();
     for (_, old) in ranked {
         if bounds.hold(count, bytes) {
             break;
         }
         count -= 1;
-        bytes -= old.listed.bytes;
+        bytes = bytes.saturating_sub(old.listed.bytes);
         going.push(old);
     }
     going

@@ -28,7 +28,7 @@ pub(super) struct Evidence {
 impl Evidence {
     /// What a recording tells; `None` if the file is no recording.
     pub(super) fn of_recording(file: &File) -> Option<Evidence> {
-        let mut bytes = [0; BYTES];
+        let mut bytes = vec![0; BYTES];
         let found = read(file, &mut bytes, 0);
         if !bytes[..found].starts_with(&MAGIC) {
             return None;
@@ -45,7 +45,7 @@ impl Evidence {
 /// The header's copy at the end of the file.
 fn copy(file: &File) -> Option<Header> {
     let len = u64::try_from(fstat(file).ok()?.st_size).ok()?;
-    let mut bytes = [0; HEADER_BYTES];
+    let mut bytes = vec![0; HEADER_BYTES];
     let found = read(file, &mut bytes, len.checked_sub(HEADER_BYTES as u64)?);
     Header::decode(&bytes[..found]).ok()
 }
@@ -61,7 +61,7 @@ fn read(file: &File, buffer: &mut [u8], offset: u64) -> usize {
 
 /// Whether the last cause is an end: an exit, whatever its status, but for that of a
 /// panic in `main`, or an obeyed signal that had been asked for.
-fn has_ended(bytes: &[u8; BYTES], recording: u64) -> bool {
+fn has_ended(bytes: &[u8], recording: u64) -> bool {
     let causes = (0..CAUSES).filter_map(|place| cause_at(bytes, place, recording));
     match causes.max_by_key(|cause| cause.number) {
         Some(Cause {
@@ -84,18 +84,18 @@ fn has_ended(bytes: &[u8; BYTES], recording: u64) -> bool {
     }
 }
 
-fn cause_at(bytes: &[u8; BYTES], at: usize, recording: u64) -> Option<Cause> {
+fn cause_at(bytes: &[u8], at: usize, recording: u64) -> Option<Cause> {
     let words: [u64; CAUSE_WORDS] = std::array::from_fn(|i| word(bytes, offset(at) as usize, i));
     Cause::decode(&words, recording).filter(|cause| place(cause.number) == at)
 }
 
-fn incidents(bytes: &[u8; BYTES], recording: u64) -> Option<u64> {
+fn incidents(bytes: &[u8], recording: u64) -> Option<u64> {
     let total = word(bytes, TOTALS_OFFSET as usize, totals::INCIDENTS);
     totals::decode(totals::INCIDENTS, total, recording)
 }
 
 /// The `i`th word behind `offset`, which lies among the bytes.
-fn word(bytes: &[u8; BYTES], offset: usize, i: usize) -> u64 {
+fn word(bytes: &[u8], offset: usize, i: usize) -> u64 {
     let words = bytes.as_chunks::<8>().0;
     words
         .get(offset / 8 + i)

@@ -85,13 +85,16 @@ impl Locked {
             let Some(Ok(entry)) = names.next() else { break };
             let name = entry.file_name();
             if let Some((pid, stamp)) = numbers(name.to_bytes(), kind) {
-                listed.extend(self.own(name).map(|stat| Listed {
-                    name: name.to_owned(),
-                    stamp,
-                    pid,
-                    bytes: u64::try_from(stat.st_blocks).map_or(0, |blocks| blocks * 512),
-                    inode: stat.st_ino,
-                }));
+                listed.extend(
+                    self.own(name).map(|stat| Listed {
+                        name: name.to_owned(),
+                        stamp,
+                        pid,
+                        bytes: u64::try_from(stat.st_blocks)
+                            .map_or(0, |blocks| blocks.saturating_mul(512)),
+                        inode: stat.st_ino,
+                    }),
+                );
             } else if is_unfinished(name.to_bytes()) {
                 self.clear(name);
             }
