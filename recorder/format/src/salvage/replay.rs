@@ -2,7 +2,8 @@
 //!
 //! The blocks of a thread are one story, told in the order in which they were
 //! taken. Where a part is missing, the next block says itself which spans the
-//! thread is in; nothing is carried over a gap.
+//! thread is in; nothing is carried over a gap. Behind a damaged record the spans
+//! are not known that were entered before it: an event may be shown in none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use super::scan::{Block, Pool};
 use super::spans::Spans;
 use super::timeline::Timeline;
 use super::{Entry, Fields, Span, Thread, What};
+use crate::block::HEADER_WORDS;
 use crate::record::{Kind, Raw};
 use crate::site::{self, CallSite};
 use crate::span::SpanId;
@@ -67,9 +69,17 @@ impl Replay {
             before = block.header.sequence;
             teller.block = Some(block.words());
             let mut events = 0;
+            let mut end = HEADER_WORDS;
             for record in block.records() {
+                if record.position != end {
+                    teller.stack.clear();
+                }
+                end = record.position + record.words.len();
                 events += u64::from(record.kind.is_event());
                 teller.tell(record);
+            }
+            if end != block.words().len() {
+                teller.stack.clear();
             }
             readable.push(events);
         }

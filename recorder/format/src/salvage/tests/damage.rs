@@ -32,6 +32,59 @@ fn a_damaged_record_costs_itself_alone() {
     assert!(recording.ledger.exact);
 }
 
+/// An event in one span, out of it, in another, out of it; a record is damaged.
+fn in_spans_with_damage_at(record: usize) -> Recording {
+    let mut image = Image::new(7, 3);
+    image.call_sites(0);
+    image.take(1, 1, 10);
+    let mut starts = Vec::new();
+    let mut next = 0;
+    for slot in 0..2 {
+        for kind in [
+            Kind::SpanOpen,
+            Kind::SpanEnter,
+            Kind::Event,
+            Kind::SpanExit,
+            Kind::Event,
+        ] {
+            let ticks = 11 + starts.len() as u64;
+            starts.push(image.used_words(1));
+            match kind {
+                Kind::SpanOpen => open(&mut image, 1, ticks, slot, None),
+                Kind::Event => {
+                    image.event(1, ticks, next);
+                    next += 1;
+                }
+                _ => image.append(1, kind, &[ticks, id(slot).to_u64()]),
+            }
+        }
+    }
+    image.flip(1, starts[record]);
+    image.salvage()
+}
+
+#[test]
+fn behind_a_damaged_record_no_event_is_in_a_span_that_it_was_not_in() {
+    let was_in = [Some(id(0)), None, Some(id(1)), None];
+    for record in 0..10 {
+        let recording = in_spans_with_damage_at(record);
+        for event in recording
+            .entries
+            .iter()
+            .filter(|entry| entry.what.is_event())
+        {
+            let number = number_of(&event.fields.to_vec()) as usize;
+            let shown = event.span.is_none() || event.span == was_in[number];
+            assert!(
+                shown,
+                "{record} is damaged, {number} is in {:?}",
+                event.span
+            );
+        }
+        assert_eq!(recording.threads[0].stack, [], "{record} is damaged");
+    }
+}
+
 #[test]
 fn the_events_of_a_damaged_block_are_torn() {
     let mut image = story();
