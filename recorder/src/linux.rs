@@ -7,6 +7,7 @@ mod backtrace;
 mod clock;
 mod core;
 mod create;
+mod durable;
 mod encode;
 mod fatal;
 mod fork;

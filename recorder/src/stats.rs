@@ -1,5 +1,7 @@
 //! A recorder's numbers about itself.
 
+use std::time::Duration;
+
 /// What was recorded so far, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,4 +23,12 @@ pub struct Stats {
     /// Stretches of the recording that have lost their file: it was truncated, or its
     /// disk is gone. What is recorded there will not be found.
     pub lost_stretches: u64,
+    /// Times that the recording was written to its disk, as
+    /// [`Durability::Interval`](crate::Durability::Interval) asks.
+    pub syncs: u64,
+    /// Times that this failed. Nothing takes one back, and the recording says so too.
+    pub failed_syncs: u64,
+    /// The longest that one took, counted from the moment at which it was due, and the
+    /// one that is under way included: what a power loss may cost is the interval and this.
+    pub longest_sync: Duration,
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::linux::asked::Bell;
 use crate::linux::clock::Clock;
+use crate::linux::durable::Syncs;
 use crate::linux::fork::Heirs;
 use crate::linux::guard::Guard;
 use crate::linux::kept::Kept;
@@ -81,6 +82,7 @@ pub(crate) struct Core {
     causes: AtomicU64,
     pub(crate) incidents: Incidents,
     pub(crate) snapshots: Snapshots,
+    pub(crate) syncs: Syncs,
     /// Whether panics are incidents.
     pub(crate) panics: bool,
     /// Whether fatal signals are causes.
@@ -168,6 +170,7 @@ impl Core {
             causes: AtomicU64::new(0),
             incidents: Incidents::default(),
             snapshots: parts.snapshots,
+            syncs: Syncs::new(),
             panics: parts.panics,
             faults: parts.faults,
             dropped_without_block: AtomicU64::new(0),

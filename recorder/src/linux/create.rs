@@ -5,7 +5,7 @@
 //! gets its name. A reader that lists the directory sees whole recordings only,
 //! and a start that fails leaves nothing.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ use ttlog_format::header::{Header, Layout, TOTALS_OFFSET, totals};
 
 use crate::error::Error;
 use crate::linux::backtrace;
+use crate::linux::durable;
 use crate::linux::identity::Identity;
 use crate::linux::limits;
 use crate::linux::place::Place;
@@ -73,6 +74,9 @@ pub(crate) fn create(
     if let Some(directory) = &settings.directory {
         return request.create_in(&Place::asked_for(directory)?);
     }
+    if let Some(interval) = sync_interval {
+        return Err(durable::without_directory(interval));
+    }
     let mut reasons = Vec::new();
     let temporary = || Place::among_temporary_files(&settings.temporary);
     for place in [&Place::in_memory as &dyn Fn() -> _, &temporary] {
@@ -97,12 +101,19 @@ struct Request<'a> {
 
 impl Request<'_> {
     fn create_in(&self, place: &Place) -> Result<Created, Error> {
+        if self.is_durable() {
+            durable::can_be_kept_in(place)?;
+        }
         // First, so that there is the room that the old ones took.
         retire::recordings(&place.directory, self.settings);
         let (allowed, reason) = limits::allowed(self.asked.file_bytes(), place.on_tmpfs);
         let (layout, limited_by) = fitted(self.asked, allowed, reason)?;
         place.has_room(layout.file_bytes())?;
         self.create_as(layout, limited_by, Unfinished::create(&place.directory)?)
+    }
+
+    fn is_durable(&self) -> bool {
+        self.sync_interval_ns != 0
     }
 
     fn create_as(
@@ -122,7 +133,14 @@ impl Request<'_> {
         let totals = totals::none(header.recording);
         let written = unfinished.file.write_all_at(&totals, TOTALS_OFFSET);
         unfinished.tried("write the totals of", written)?;
+        if self.is_durable() {
+            unfinished.tried("sync", durable::write_whole(&unfinished.file))?;
+        }
+        let directory = unfinished.directory;
         let (file, path) = unfinished.named(header.pid, self.begun.wall_ns / 1_000_000, "ring")?;
+        if self.is_durable() {
+            durable::write_names(directory).inspect_err(|_| drop(fs::remove_file(&path)))?;
+        }
         Ok(Created {
             map,
             header,

@@ -6,7 +6,7 @@
 
 use crate::linux::sync::{AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags, madvise, mmap_anonymous, msync};
 use std::io;
 use ttlog_format::check::Key;
 
@@ -111,6 +111,27 @@ impl Memory {
             // SAFETY: a word of ours, see `word`.
             unsafe { (*word).fetch_max(value, Ordering::Relaxed) };
         }
+    }
+
+    /// Writes what was stored into a mapping to its disk, and waits until it is there.
+    ///
+    /// # Errors
+    /// What msync(2) says, once: what could not be written is not dirty any more.
+    pub(crate) fn write_back(&self) -> io::Result<()> {
+        let (base, len) = (self.base.cast_mut().cast(), self.words * 8);
+        // SAFETY: no word is changed, and `_owner` keeps them mapped meanwhile.
+        Ok(unsafe { msync(base, len, MsyncFlags::SYNC) }?)
+    }
+
+    /// Makes every page of a mapping dirty, as a store would, so that it is written
+    /// again.
+    ///
+    /// # Errors
+    /// A page that cannot be stored to any more, or a kernel before 5.14.
+    pub(crate) fn make_dirty(&self) -> io::Result<()> {
+        let (base, len) = (self.base.cast_mut().cast(), self.words * 8);
+        // SAFETY: no word is changed, and `_owner` keeps them mapped meanwhile.
+        Ok(unsafe { madvise(base, len, Advice::LinuxPopulateWrite) }?)
     }
 
     /// A word of ours: in bounds of what `_owner` keeps alive as long as `self`,

@@ -108,6 +108,7 @@ impl Recorder {
         };
         let (events, dropped) = core.counts();
         let (snapshots, snapshots_skipped) = core.snapshots.counts();
+        let (syncs, failed_syncs) = core.syncs.counts();
         Stats {
             events,
             dropped,
@@ -116,6 +117,9 @@ impl Recorder {
             snapshots,
             snapshots_skipped,
             lost_stretches: core.guard.lost(),
+            syncs,
+            failed_syncs,
+            longest_sync: core.syncs.longest(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::linux::asked::Asked;
 use crate::linux::clock::Clock;
 use crate::linux::core::{Core, Parts, Snapshots};
 use crate::linux::create::{self, Created};
+use crate::linux::durable;
 use crate::linux::fatal;
 use crate::linux::fork::{self, Heirs};
 use crate::linux::guard::Guard;
@@ -42,7 +43,7 @@ pub(crate) fn init(settings: Settings) -> Result<Recorder, Error> {
         return Err(Error::already_installed_by(cause));
     }
     registry::install(core.clone());
-    hook(&core, asked)?;
+    hook(&core, asked, &settings).inspect_err(|_| remove(&core.path))?;
     // The host's own logger, if it has one, stays what it is.
     let _ = tracing_log::LogTracer::builder()
         .with_max_level(recorder.log_level())
@@ -60,7 +61,7 @@ pub(crate) fn create(settings: Settings) -> Result<Recorder, Error> {
     let slots = core.as_ref().map_or(0, |core| core.span_slots());
     if let Some(core) = &core {
         registry::keep(core.clone());
-        hook(core, asked)?;
+        hook(core, asked, &settings).inspect_err(|_| remove(&core.path))?;
     }
     Ok(Recorder::new(core, filter, slots))
 }
@@ -84,9 +85,12 @@ pub(crate) fn heir(parent: &Core, settings: &Settings) -> Result<Arc<Core>, Erro
 /// Puts the hooks in place that were asked for; only now, since they stay.
 ///
 /// # Errors
-/// There is no thread to wait for signals.
-fn hook(core: &Arc<Core>, asked: Asked) -> Result<(), Error> {
+/// There is no thread to wait for signals, or to write to a disk.
+fn hook(core: &Arc<Core>, asked: Asked, settings: &Settings) -> Result<(), Error> {
     fork::watch();
+    if let Some(interval) = settings.sync_interval()? {
+        durable::keep_on_disk(core, interval)?;
+    }
     if core.panics {
         panic::install();
     }

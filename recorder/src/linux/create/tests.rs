@@ -5,8 +5,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use super::*;
+use crate::policy::Durability;
 
 fn settings(directory: &Path) -> Settings {
     Settings {
@@ -279,6 +281,33 @@ fn settings_out_of_bounds_leave_no_file() {
     };
     assert!(create_with(&no_capacity).is_err() && create_with(&many_spans).is_err());
     assert_eq!(names(top.path()), [""; 0]);
+}
+
+#[test]
+fn what_is_to_survive_a_power_loss_is_kept_on_a_disk_or_not_at_all() {
+    let durable = |directory| Settings {
+        directory,
+        durability: Some(Durability::Interval(Duration::from_millis(100))),
+        ..settings(Path::new("/"))
+    };
+    let text = create_with(&durable(None)).unwrap_err().to_string();
+    assert!(
+        text.starts_with("durability is \"an interval of 100ms\" (expected with it a directory"),
+        "{text}"
+    );
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("SKIPPED: there is no /dev/shm here");
+        return;
+    };
+    let below = memory.path().join("a");
+    let text = create_with(&durable(Some(below.clone())))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("/a: it is in memory") && text.ends_with("or Durability::Process"),
+        "{text}"
+    );
+    assert_eq!(names(&below), [""; 0]);
 }
 
 #[test]
