@@ -25,30 +25,46 @@ impl Acks {
     /// # Errors
     /// What the file system says.
     pub fn create(path: &Path) -> io::Result<Acks> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)?;
-        file.set_len(COUNTERS as u64 * 8)?;
-        // SAFETY: the file is this process's own until it is dead, nobody shortens
-        // it, and it is accessed through atomics alone.
-        let map = unsafe { MmapMut::map_mut(&file)? };
+        Acks::create_with(path, COUNTERS)
+    }
+
+    /// The same, with so many counters.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn create_with(path: &Path, counters: usize) -> io::Result<Acks> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true);
+        let file = file.open(path)?;
+        file.set_len(counters as u64 * 8)?;
+        Acks::map(&file)
+    }
+
+    /// Maps the file at `path`, which another process has created.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(path: &Path) -> io::Result<Acks> {
+        Acks::map(&OpenOptions::new().read(true).write(true).open(path)?)
+    }
+
+    fn map(file: &File) -> io::Result<Acks> {
+        // SAFETY: nobody shortens the file, and it is accessed through atomics alone.
+        let map = unsafe { MmapMut::map_mut(file)? };
         Ok(Acks { map })
     }
 
     /// The counter of a worker.
     pub fn counter(&self, worker: u64) -> &AtomicU64 {
         let index = worker as usize;
-        assert!(index < COUNTERS);
+        assert!(index < self.map.len() / 8);
         let word = self
             .map
             .as_ptr()
             .cast::<u64>()
             .cast_mut()
             .wrapping_add(index);
-        // SAFETY: a mapping is aligned to pages, holds `COUNTERS` words, lives as long
+        // SAFETY: a mapping is aligned to pages, holds the word, lives as long
         // as `self`, was mapped for writing, and is accessed through atomics alone.
         unsafe { AtomicU64::from_ptr(word) }
     }
