@@ -84,7 +84,9 @@ fn keep_writing(core: &Core) {
     loop {
         sleep(Duration::from_nanos(due.saturating_sub(now_ns())));
         let begun = now_ns();
-        if memory.write_back().is_ok() && is_dirty {
+        // Private memory that took the place of a lost stretch is never on a disk.
+        let is_whole = core.guard.lost() == 0;
+        if memory.write_back().is_ok() && is_dirty && is_whole {
             syncs.succeeded(begun);
         } else {
             core.store_total(totals::FAILED_SYNCS, syncs.failed());

@@ -66,6 +66,17 @@ pub(crate) fn create(settings: Settings) -> Result<Recorder, Error> {
     Ok(Recorder::new(core, filter, slots))
 }
 
+/// Has the recording written to its disk at an interval, if the settings say so.
+///
+/// # Errors
+/// There is no thread for it.
+fn keep_on_disk(core: &Arc<Core>, settings: &Settings) -> Result<(), Error> {
+    match settings.sync_interval()? {
+        Some(interval) => durable::keep_on_disk(core, interval),
+        None => Ok(()),
+    }
+}
+
 /// Creates the recording of a forked child, behind that of its `parent`. The hooks
 /// are there.
 ///
@@ -75,9 +86,8 @@ pub(crate) fn heir(parent: &Core, settings: &Settings) -> Result<Arc<Core>, Erro
     let asked = Asked::new(settings)?;
     let core = Arc::new(core_of(settings)?);
     core.spans.begin_behind(&parent.spans);
-    asked
-        .wait_again(&core)
-        .inspect_err(|_| remove(&core.path))?;
+    let begun = keep_on_disk(&core, settings).and_then(|()| asked.wait_again(&core));
+    begun.inspect_err(|_| remove(&core.path))?;
     registry::keep(core.clone());
     Ok(core)
 }
@@ -88,9 +98,7 @@ pub(crate) fn heir(parent: &Core, settings: &Settings) -> Result<Arc<Core>, Erro
 /// There is no thread to wait for signals, or to write to a disk.
 fn hook(core: &Arc<Core>, asked: Asked, settings: &Settings) -> Result<(), Error> {
     fork::watch();
-    if let Some(interval) = settings.sync_interval()? {
-        durable::keep_on_disk(core, interval)?;
-    }
+    keep_on_disk(core, settings)?;
     if core.panics {
         panic::install();
     }
