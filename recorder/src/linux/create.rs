@@ -106,7 +106,8 @@ impl Request<'_> {
         }
         // First, so that there is the room that the old ones took.
         retire::recordings(&place.directory, self.settings);
-        let (allowed, reason) = limits::allowed(self.asked.file_bytes(), place.on_tmpfs);
+        let in_memory = place.on_tmpfs || place.on_overlay;
+        let (allowed, reason) = limits::allowed(self.asked.file_bytes(), in_memory);
         let (layout, limited_by) = fitted(self.asked, allowed, reason)?;
         place.has_room(layout.file_bytes())?;
         self.create_as(layout, limited_by, Unfinished::create(&place.directory)?)

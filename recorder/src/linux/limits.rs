@@ -10,16 +10,28 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Resource, getrlimit};
-
 use crate::error::Mib;
 
 /// How many of the bytes asked for may be taken, and what the limit was, empty
 /// if there was none.
-pub(crate) fn allowed(asked_bytes: u64, on_tmpfs: bool) -> (u64, String) {
-    let file_limit = getrlimit(Resource::Fsize).current;
-    let headroom = if on_tmpfs { memory_headroom() } else { None };
+pub(crate) fn allowed(asked_bytes: u64, in_memory: bool) -> (u64, String) {
+    let file_limit = file_size();
+    let headroom = if in_memory { memory_headroom() } else { None };
     shrunk(asked_bytes, file_limit, headroom)
+}
+
+/// `RLIMIT_FSIZE`, `None` if there is none.
+///
+/// A sandbox may deny the question, as systemd's `@resources` does, for which rustix
+/// has no answer. It may be asked in a signal handler.
+pub(crate) fn file_size() -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the limit is valid to write to, and stays what it is if that fails.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
 fn shrunk(asked: u64, file_limit: Option<u64>, headroom: Option<Headroom>) -> (u64, String) {

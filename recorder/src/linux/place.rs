@@ -113,6 +113,8 @@ pub(crate) struct Place {
     pub(crate) directory: Directory,
     /// Whether its files live in memory.
     pub(crate) on_tmpfs: bool,
+    /// Whether they may: an overlay does not say what it lies over.
+    pub(crate) on_overlay: bool,
     /// Whether half of what is free there is left to others.
     is_shared: bool,
 }
@@ -190,6 +192,7 @@ impl Place {
         }
         Ok(Place {
             on_tmpfs: file_system.is_in_memory(),
+            on_overlay: file_system.is_overlay(),
             is_shared: false,
             directory,
         })
@@ -360,5 +363,19 @@ mod tests {
         let mut stat = file_system.0;
         stat.f_blocks = 0;
         assert_eq!(FileSystem(stat).free_bytes(), None);
+    }
+
+    #[test]
+    fn memory_and_layers_are_told_apart() {
+        let top = tempfile::tempdir().unwrap();
+        let place = Place::asked_for(top.path()).unwrap();
+        let FileSystem(mut stat) = place.directory.file_system().unwrap();
+        let (tmpfs, ext4, overlay) = (0x0102_1994, 0xef53, 0x794c_7630);
+        let told = [tmpfs, ext4, overlay].map(|magic| {
+            stat.f_type = magic;
+            let file_system = FileSystem(stat);
+            (file_system.is_in_memory(), file_system.is_overlay())
+        });
+        assert_eq!(told, [(true, false), (false, false), (false, true)]);
     }
 }
