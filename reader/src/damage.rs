@@ -14,6 +14,11 @@ pub(crate) fn words(ledger: &Ledger) -> Option<String> {
         (ledger.counts.torn, "torn event", "torn events"),
         (ledger.missing_bytes, "missing byte", "missing bytes"),
         (
+            lost_sites(ledger),
+            "event that lost its call site",
+            "events that lost their call site",
+        ),
+        (
             ledger.lost_stretches,
             "stretch that lost its file",
             "stretches that lost their file",
@@ -28,6 +33,14 @@ pub(crate) fn words(ledger: &Ledger) -> Option<String> {
         (!found.is_empty()).then(|| format!("recovered with damage: {}", found.join(", ")));
     let clauses: Vec<String> = damage.into_iter().chain(early_end(ledger)).collect();
     (!clauses.is_empty()).then(|| clauses.join("; "))
+}
+
+/// Events whose call site is gone, though there was room for it.
+fn lost_sites(ledger: &Ledger) -> u64 {
+    match ledger.sites_without_room {
+        0 => ledger.events_without_site,
+        _ => 0,
+    }
 }
 
 /// That a snapshot was cut.
@@ -49,6 +62,8 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.counts.overwritten = 5;
         (ledger.truncated, ledger.spans_without_slot) = (1, 1);
+        assert_eq!(words(&ledger), None);
+        (ledger.sites_without_room, ledger.events_without_site) = (1, 7);
         assert_eq!(words(&ledger), None);
         ledger.counts.torn = 1;
         ledger.damaged_blocks = 2;

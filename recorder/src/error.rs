@@ -194,7 +194,8 @@ impl fmt::Display for Error {
                 path,
                 source,
             } => {
-                write!(f, "cannot {action} {}: {source}", path.display())
+                write!(f, "cannot {action} {}: {source}", path.display())?;
+                way_out(source).map_or(Ok(()), |remedy| write!(f, "; {remedy}"))
             }
             Kind::Filter { text, source } => write!(
                 f,
@@ -258,6 +259,27 @@ impl fmt::Display for Error {
     }
 }
 
+/// What would help against what the system says, where that is known.
+fn way_out(error: &io::Error) -> Option<&'static str> {
+    use io::ErrorKind::{
+        FileTooLarge, OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+        StorageFull, WouldBlock,
+    };
+    const EMFILE: i32 = 24;
+    if error.raw_os_error() == Some(EMFILE) {
+        return Some("raise the limit on open files");
+    }
+    Some(match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            "make room, or ask for less capacity or another directory"
+        }
+        OutOfMemory => "ask for less capacity, or raise the limit on memory",
+        PermissionDenied | ReadOnlyFilesystem => "choose a directory that may be written to",
+        WouldBlock => "raise the limit on threads",
+        _ => return None,
+    })
+}
+
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &*self.kind {
@@ -303,6 +325,18 @@ mod tests {
             .source()
             .and_then(|source| source.downcast_ref::<io::Error>());
         assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn what_the_system_says_comes_with_a_way_out_where_there_is_one() {
+        let text = |errno| {
+            let error = io::Error::from_raw_os_error(errno);
+            Error::io("map", "/x", error).to_string()
+        };
+        let (emfile, enospc, eio) = (24, 28, 5);
+        assert!(text(emfile).ends_with("; raise the limit on open files"));
+        assert!(text(enospc).contains("; make room, or ask for less"));
+        assert!(!text(eio).contains(';'));
     }
 
     #[test]

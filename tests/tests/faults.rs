@@ -114,7 +114,6 @@ fn a_sent_sigbus_does_what_it_did() {
 /// Threads that block all signals, as those of many servers do. The kernel kills who
 /// faults while SIGBUS is blocked, whoever handles it (signal(7), sigprocmask(2)).
 #[test]
-#[ignore = "no handler can help: such a host dies of a file that others truncate"]
 fn who_blocks_all_signals_survives_a_recording_that_loses_its_file() {
     let home = scratch();
     let setup = Setup::in_directory(GUEST, home.path());

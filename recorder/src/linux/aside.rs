@@ -43,14 +43,37 @@ pub(crate) fn wait_for<T: Send + 'static>(
     }
 }
 
+/// A thread that is there, and waits for leave to begin. Dropped, it ends.
+///
+/// So whatever can fail of a start has failed before anything is done that stays.
+pub(crate) struct Ready(mpsc::SyncSender<()>);
+
+impl Ready {
+    /// A thread with this name that is to do `work`.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(crate) fn new(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Ready> {
+        let (leave, waiting) = mpsc::sync_channel(1);
+        spawn(name, move || {
+            if waiting.recv().is_ok() {
+                work();
+            }
+        })?;
+        Ok(Ready(leave))
+    }
+
+    /// Gives it leave.
+    pub(crate) fn begin(self) {
+        let _ = self.0.send(());
+    }
+}
+
 /// A thread with this name that takes no signal but those of its own faults.
 ///
 /// # Errors
 /// There is no thread to be had.
-pub(crate) fn spawn(
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let begin = move || {
         IS_ASIDE.set(true);
         work();

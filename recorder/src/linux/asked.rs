@@ -16,7 +16,7 @@ use signal_hook::consts::signal::{
 use signal_hook::low_level;
 
 use crate::error::Error;
-use crate::linux::aside;
+use crate::linux::aside::Ready;
 use crate::linux::core::Core;
 use crate::linux::fatal;
 use crate::linux::registry;
@@ -63,41 +63,21 @@ impl Asked {
         })
     }
 
-    /// Waits for them from now on.
-    ///
-    /// # Errors
-    /// There is no thread for it; nothing is installed then.
-    pub(crate) fn wait(self, core: &Arc<Core>) -> Result<(), Error> {
-        let all = self.snapshot.iter().chain(&self.terminate).copied();
-        let wanted: Vec<c_int> = all.filter(|&signal| !is_ignored(signal)).collect();
-        if !wanted.is_empty() {
-            self.listen(core)?;
-        }
-        for signal in wanted {
-            ring_on(signal, core);
-        }
-        Ok(())
-    }
-
-    /// Waits for them in a forked child, which has inherited the handlers.
+    /// The thread that does what is asked for when the core's bell is rung, ready; none
+    /// where no signal is waited for.
     ///
     /// # Errors
     /// There is no thread for it.
-    pub(crate) fn wait_again(self, core: &Arc<Core>) -> Result<(), Error> {
-        if self.snapshot.is_empty() && self.terminate.is_empty() {
-            return Ok(());
+    pub(crate) fn ready(&self, core: &Arc<Core>) -> Result<Option<Ready>, Error> {
+        if self.wanted().next().is_none() {
+            return Ok(None);
         }
-        self.listen(core)
-    }
-
-    /// Starts the thread that does what is asked for when the core's bell is rung.
-    fn listen(self, core: &Arc<Core>) -> Result<(), Error> {
-        let core = Arc::clone(core);
+        let (core, terminate) = (Arc::clone(core), self.terminate.clone());
         let listen = move || {
             loop {
                 let signals = core.bell.wait();
                 for signal in (1..=64).filter(|signal| signals & bit(*signal) != 0) {
-                    if self.terminate.contains(&signal) {
+                    if terminate.contains(&signal) {
                         end_by(&core, signal);
                     } else {
                         let _ = snapshot::asked_for(&core, name(signal), Some(PATIENCE));
@@ -105,9 +85,19 @@ impl Asked {
                 }
             }
         };
-        aside::spawn("ttlog-signals", listen)
-            .map_err(|error| Error::io("start a thread for", "signals", error))?;
-        Ok(())
+        let ready = Ready::new("ttlog-signals", listen);
+        let ready = ready.map_err(|error| Error::io("start a thread for", "signals", error))?;
+        Ok(Some(ready))
+    }
+
+    /// Has them ring the core's bell from now on. A forked child inherits that.
+    pub(crate) fn ring(&self, core: &Arc<Core>) {
+        self.wanted().for_each(|signal| ring_on(signal, core));
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = c_int> {
+        let all = self.snapshot.iter().chain(&self.terminate).copied();
+        all.filter(|&signal| !is_ignored(signal))
     }
 }
 

@@ -16,7 +16,7 @@ use rustix::fs::fsync;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::Error;
-use crate::linux::aside;
+use crate::linux::aside::Ready;
 use crate::linux::core::Core;
 use crate::linux::place::{Directory, Place};
 use crate::linux::sync::{AtomicU64, Ordering};
@@ -61,18 +61,17 @@ pub(crate) fn write_names(directory: &Directory) -> Result<(), Error> {
     fsync(&directory.fd).map_err(|error| Error::io("sync the directory", &directory.path, error))
 }
 
-/// Writes a recording to its disk at an interval, from the beginning of one time to that
-/// of the next, on a thread of its own, as long as the process lives. The file is
-/// whole on its disk already.
+/// The thread that writes a recording to its disk at an interval, from the beginning of
+/// one time to that of the next, as long as the process lives; ready. The file is whole
+/// on its disk already.
 ///
 /// # Errors
 /// There is no thread to be had.
-pub(crate) fn keep_on_disk(core: &Arc<Core>, interval: Duration) -> Result<(), Error> {
+pub(crate) fn ready(core: &Arc<Core>, interval: Duration) -> Result<Ready, Error> {
     let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
     core.syncs.interval_ns.store(interval_ns, Ordering::Release);
     let writing = Arc::clone(core);
-    aside::spawn("ttlog-sync", move || keep_writing(&writing))
-        .map(drop)
+    Ready::new("ttlog-sync", move || keep_writing(&writing))
         .map_err(|error| Error::io("start a thread to sync", &core.path, error))
 }
 

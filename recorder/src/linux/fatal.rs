@@ -131,7 +131,7 @@ fn set_default(signal: c_int) {
 extern "C" fn on_fatal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let errno = errno();
     let arrival = Arrival::new(signal, info, context);
-    if signal == libc::SIGBUS && !arrival.sent && guard::absorbs(arrival.address) {
+    if signal == libc::SIGBUS && guarded(&arrival, info, context) {
         return set_errno(errno);
     }
     let (function, flags) = previous(signal).map_or((libc::SIG_DFL, 0), |previous| {
@@ -154,6 +154,16 @@ extern "C" fn on_fatal(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     } else {
         arrival.go_on_by_default(info);
     }
+}
+
+/// Whether the guard has dealt with a SIGBUS.
+fn guarded(arrival: &Arrival, info: *const libc::siginfo_t, context: *mut c_void) -> bool {
+    if !arrival.sent {
+        return guard::absorbs(arrival.address);
+    }
+    // SAFETY: the kernel gives a handler of SA_SIGINFO a valid context.
+    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    guard::puts_back(info, context)
 }
 
 /// A signal that has arrived.

@@ -44,6 +44,7 @@ impl Identity {
         let executable = executable.to_string_lossy().into_owned();
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Identity {
             recording: random_id(pid),
             pid,
@@ -55,10 +56,8 @@ impl Identity {
                 .ok()
                 .and_then(build_id)
                 .unwrap_or_default(),
-            host: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
+            // Not by uname(2), which a sandbox may deny and rustix has no answer for.
+            host: host.trim().to_owned(),
             name: file_name(&executable),
             executable,
         }

@@ -40,9 +40,12 @@ pub(crate) struct Writer {
 impl Sites {
     /// No call site; `None` where memory does not suffice.
     pub(crate) fn new() -> Option<Sites> {
+        let mut metadata = Vec::new();
+        metadata.try_reserve_exact(KNOWN).ok()?;
+        metadata.resize_with(KNOWN, OnceLock::new);
         Some(Sites {
             addresses: zeros(KNOWN)?,
-            metadata: (0..KNOWN).map(|_| OnceLock::new()).collect(),
+            metadata: metadata.into_boxed_slice(),
             writer: Mutex::new(Writer::default()),
         })
     }

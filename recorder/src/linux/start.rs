@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::linux::aside::Ready;
 use crate::linux::asked::Asked;
 use crate::linux::clock::Clock;
 use crate::linux::core::{Core, Parts, Snapshots};
@@ -38,12 +39,14 @@ pub(crate) fn init(settings: Settings) -> Result<Recorder, Error> {
     };
     let slots = core.span_slots();
     let recorder = Recorder::new(Some(core.clone()), filter, slots);
+    let threads = ready(&core, &asked, &settings)?;
     if let Err(cause) = set_global_default(Dispatch::new(recorder.subscriber())) {
         remove(&core.path);
         return Err(Error::already_installed_by(cause));
     }
     registry::install(core.clone());
-    hook(&core, asked, &settings).inspect_err(|_| remove(&core.path))?;
+    hook(&core, &asked);
+    threads.into_iter().for_each(Ready::begin);
     // The host's own logger, if it has one, stays what it is.
     let _ = tracing_log::LogTracer::builder()
         .with_max_level(recorder.log_level())
@@ -60,21 +63,25 @@ pub(crate) fn create(settings: Settings) -> Result<Recorder, Error> {
     let (core, filter) = begin(&settings)?;
     let slots = core.as_ref().map_or(0, |core| core.span_slots());
     if let Some(core) = &core {
+        let threads = ready(core, &asked, &settings)?;
         registry::keep(core.clone());
-        hook(core, asked, &settings).inspect_err(|_| remove(&core.path))?;
+        hook(core, &asked);
+        threads.into_iter().for_each(Ready::begin);
     }
     Ok(Recorder::new(core, filter, slots))
 }
 
-/// Has the recording written to its disk at an interval, if the settings say so.
+/// The threads that the settings ask for. What can fail of a start has failed then.
 ///
 /// # Errors
-/// There is no thread for it.
-fn keep_on_disk(core: &Arc<Core>, settings: &Settings) -> Result<(), Error> {
-    match settings.sync_interval()? {
-        Some(interval) => durable::keep_on_disk(core, interval),
-        None => Ok(()),
-    }
+/// There is none to be had; no file is left.
+fn ready(core: &Arc<Core>, asked: &Asked, settings: &Settings) -> Result<Vec<Ready>, Error> {
+    let sync = |interval| durable::ready(core, interval);
+    let threads = || {
+        let sync = settings.sync_interval()?.map(sync).transpose()?;
+        Ok(sync.into_iter().chain(asked.ready(core)?).collect())
+    };
+    threads().inspect_err(|_| remove(&core.path))
 }
 
 /// Creates the recording of a forked child, behind that of its `parent`. The hooks
@@ -86,26 +93,22 @@ pub(crate) fn heir(parent: &Core, settings: &Settings) -> Result<Arc<Core>, Erro
     let asked = Asked::new(settings)?;
     let core = Arc::new(core_of(settings)?);
     core.spans.begin_behind(&parent.spans);
-    let begun = keep_on_disk(&core, settings).and_then(|()| asked.wait_again(&core));
-    begun.inspect_err(|_| remove(&core.path))?;
+    let threads = ready(&core, &asked, settings)?;
     registry::keep(core.clone());
+    threads.into_iter().for_each(Ready::begin);
     Ok(core)
 }
 
 /// Puts the hooks in place that were asked for; only now, since they stay.
-///
-/// # Errors
-/// There is no thread to wait for signals, or to write to a disk.
-fn hook(core: &Arc<Core>, asked: Asked, settings: &Settings) -> Result<(), Error> {
+fn hook(core: &Arc<Core>, asked: &Asked) {
     fork::watch();
-    keep_on_disk(core, settings)?;
     if core.panics {
         panic::install();
     }
     if core.faults {
         fatal::install();
     }
-    asked.wait(core)
+    asked.ring(core);
 }
 
 /// The core, unless the environment says that there shall be none.

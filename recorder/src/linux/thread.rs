@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::compiler_fence;
 
 use crate::linux::core::{Core, Here};
+use crate::linux::guard;
 use crate::linux::ring::Ring;
 use crate::linux::sync::Ordering;
 use ttlog_format::block::THREAD_NAME_BYTES;
@@ -134,6 +135,9 @@ fn begin(core: &Core, handles: &Handles) -> Option<u32> {
     compiler_fence(Ordering::SeqCst);
     handle.core.set(core.id);
     watch_the_end();
+    if core.faults {
+        guard::arm();
+    }
     Some(ring)
 }
 
