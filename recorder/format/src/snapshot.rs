@@ -137,11 +137,13 @@ pub fn write(recording: &Recording, made: &Made, out: impl Write) -> io::Result<
         header: recording.header.clone(),
         end_ns: recording.end_ns,
     };
-    put(&Required::<_, SELF_DESCRIBED>(head), &mut out)?;
-    for item in part.items() {
-        put(&item, &mut out)?;
-    }
-    let frame = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let head = Required::<_, SELF_DESCRIBED>(head);
+    let written = put(&head, &mut out)
+        .and_then(|()| part.items().try_for_each(|item| put(&item, &mut out)))
+        .and_then(|()| out.flush());
+    // Taken apart, and not dropped: after an error it would write once more.
+    let (frame, _) = out.into_parts();
+    written?;
     frame.finish()?.flush()
 }
 

@@ -308,3 +308,36 @@ fn a_bomb_is_cut_short() {
     let (read, _) = reread(&bytes).unwrap();
     assert!(read.entries.is_empty());
 }
+
+/// A disk that is full after so many bytes.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0 == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let written = bytes.len().min(self.0);
+        self.0 -= written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_is_an_error_wherever_it_is_met() {
+    let mut recording = recording();
+    recording.entries = vec![recording.entries[0].clone(); 5_000];
+    let whole = snapshot(&recording, None).len();
+    for room in (0..whole).step_by(whole / 100) {
+        let error = write(&recording, &Made::default(), Full(room)).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            io::ErrorKind::StorageFull,
+            "{room} of {whole}"
+        );
+    }
+}
