@@ -80,7 +80,23 @@ impl Settings {
     /// # Errors
     /// A variable whose value is malformed, even where the builder's would win.
     pub(crate) fn with_environment(self) -> Result<Settings, Error> {
-        self.filled_from(variable)
+        let settings = self.filled_from(variable)?;
+        // Once for all: a daemon changes its directory, and its children go by this.
+        let absolute = |path: PathBuf| {
+            std::path::absolute(&path).map_err(|error| Error::io("find", path, error))
+        };
+        Ok(Settings {
+            directory: settings.directory.map(absolute).transpose()?,
+            snapshot_directory: settings.snapshot_directory.map(absolute).transpose()?,
+            temporary: absolute(settings.temporary)?,
+            ..settings
+        })
+    }
+
+    /// Whether directories are made that are not there. A forked child makes none: it
+    /// may see other ones than its parent, which was asked to.
+    pub(crate) fn makes_directories(&self) -> bool {
+        self.forked_from.is_none()
     }
 
     fn filled_from(self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Settings, Error> {

@@ -21,10 +21,12 @@ unsafe extern "C" {
         argument: *mut c_void,
     ) -> c_int;
     fn _Unwind_GetIP(context: *mut Context) -> usize;
+    fn _Unwind_GetIPInfo(context: *mut Context, before: *mut c_int) -> usize;
 }
 
 const CONTINUE: c_int = 0;
 const STOP: c_int = 4;
+const END_OF_STACK: c_int = 5;
 
 /// Return addresses of the calling thread, innermost first.
 pub(crate) fn frames() -> Vec<u64> {
@@ -43,6 +45,27 @@ pub(crate) fn frames() -> Vec<u64> {
     // SAFETY: `each` does not unwind, and the vector outlives the call.
     let _ = unsafe { _Unwind_Backtrace(each, (&raw mut frames).cast()) };
     frames
+}
+
+/// Whether the calling thread is in a signal handler; `None` where its frames do not
+/// tell, because the unwinder cannot walk all of them.
+pub(crate) fn in_a_handler() -> Option<bool> {
+    extern "C" fn each(context: *mut Context, argument: *mut c_void) -> c_int {
+        let mut before = 0;
+        // SAFETY: the unwinder gave the context for the time of this call.
+        let _ = unsafe { _Unwind_GetIPInfo(context, &raw mut before) };
+        // What a signal has interrupted goes on at its address, and not behind a call.
+        if before != 0 {
+            // SAFETY: `argument` is the flag below, which nobody else has meanwhile.
+            unsafe { *argument.cast::<bool>() = true };
+            return STOP;
+        }
+        CONTINUE
+    }
+    let mut found = false;
+    // SAFETY: `each` does not unwind, and the flag outlives the call.
+    let end = unsafe { _Unwind_Backtrace(each, (&raw mut found).cast()) };
+    (found || end == END_OF_STACK).then_some(found)
 }
 
 /// The executables and libraries that some of `addresses` lie in.

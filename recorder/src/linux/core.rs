@@ -91,8 +91,10 @@ pub(crate) struct Core {
     sites_without_room: AtomicU64,
     window_ticks: u64,
     pub(crate) second_ticks: u64,
-    /// When threads that died without a word may be looked for again, in ticks.
+    /// When threads that died without a word may be looked for again, in ticks, and
+    /// from which ring on.
     next_look: AtomicU64,
+    look_from: AtomicU64,
     /// When all clocks were last sampled, in ticks, and how often.
     sampled: AtomicU64,
     samples: AtomicU64,
@@ -177,6 +179,7 @@ impl Core {
             sites_without_room: AtomicU64::new(0),
             second_ticks: parts.ticks_per_second,
             next_look: AtomicU64::new(0),
+            look_from: AtomicU64::new(0),
             sampled: AtomicU64::new(parts.clock.ticks()),
             samples: AtomicU64::new(0),
             window_ticks: u64::try_from(window).unwrap_or(u64::MAX),

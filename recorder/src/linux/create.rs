@@ -72,7 +72,8 @@ pub(crate) fn create(
         clock,
     };
     if let Some(directory) = &settings.directory {
-        return request.create_in(&Place::asked_for(directory)?);
+        let make_missing = settings.makes_directories();
+        return request.create_in(&Place::asked_for(directory, make_missing)?);
     }
     if let Some(interval) = sync_interval {
         return Err(durable::without_directory(interval));

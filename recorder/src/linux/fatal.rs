@@ -32,6 +32,9 @@ pub(crate) const SIGNALS: [c_int; 7] = [
     libc::SIGSYS,
 ];
 
+/// The code of a fault where nothing is mapped (sigaction(2)).
+const SEGV_MAPERR: c_int = 1;
+
 /// How near the stack pointer a fault is taken for a stack's overflow.
 const NEAR_STACK_BYTES: u64 = 64 * 1024;
 
@@ -131,7 +134,7 @@ fn set_default(signal: c_int) {
 extern "C" fn on_fatal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let errno = errno();
     let arrival = Arrival::new(signal, info, context);
-    if signal == libc::SIGBUS && guarded(&arrival, info, context) {
+    if guarded(&arrival, info, context) {
         return set_errno(errno);
     }
     let (function, flags) = previous(signal).map_or((libc::SIG_DFL, 0), |previous| {
@@ -156,14 +159,19 @@ extern "C" fn on_fatal(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     }
 }
 
-/// Whether the guard has dealt with a SIGBUS.
+/// Whether the guard has dealt with a signal.
 fn guarded(arrival: &Arrival, info: *const libc::siginfo_t, context: *mut c_void) -> bool {
-    if !arrival.sent {
-        return guard::absorbs(arrival.address);
+    match arrival.signal {
+        libc::SIGBUS if arrival.sent => {
+            // SAFETY: the kernel gives a handler of SA_SIGINFO a valid context.
+            let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+            guard::puts_back(info, context)
+        }
+        libc::SIGBUS => guard::absorbs(arrival.address),
+        // Nothing is mapped there.
+        libc::SIGSEGV if arrival.code == SEGV_MAPERR => guard::absorbs_in_a_child(arrival.address),
+        _ => false,
     }
-    // SAFETY: the kernel gives a handler of SA_SIGINFO a valid context.
-    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-    guard::puts_back(info, context)
 }
 
 /// A signal that has arrived.

@@ -1,9 +1,10 @@
 //! Forks: a child never writes into its parent's recording.
 //!
 //! A word that the kernel wipes in every child, asked for before anything is written,
-//! shuts the parent's recording to it. In a child of fork(3), private memory has taken
-//! the mapping's place besides: not even a record that a signal handler's fork left
-//! open reaches the file.
+//! shuts the parent's recording to it. Nor does a child inherit the mapping: not even a
+//! record that a signal handler's fork left open reaches the file. In a child of fork(3)
+//! private memory takes the mapping's place; in one of a bare clone(2) the guard puts a
+//! page of it where such a record goes on.
 //!
 //! The first event of a child begins a recording of its own, the heir of its parent's:
 //! where the C library has forked it, and so made the allocator fit for use. Whatever
@@ -14,7 +15,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::linux::core::{Core, Here};
-use crate::linux::{fatal, registry, start};
+use crate::linux::{backtrace, fatal, registry, start};
 use crate::policy::Fork;
 use crate::settings::Settings;
 use ttlog_format::span::SpanId;
@@ -86,7 +87,7 @@ unsafe extern "C" fn in_child() {
             core.heirs.state.store(UNASKED, Ordering::Relaxed);
         }
         if core.own().is_none() {
-            core.memory.replace(0, usize::MAX);
+            core.memory.detach();
         }
     }
 }
@@ -177,9 +178,12 @@ impl Core {
 }
 
 /// Whether the calling thread may be in a signal handler, which may have interrupted
-/// the allocator: a signal that somebody handles is blocked, and was not when the
-/// process was forked.
+/// the allocator. Its frames tell; or else, that a signal which somebody handles is
+/// blocked, and was not when the process was forked.
 fn may_be_in_a_handler() -> bool {
+    if let Some(told) = backtrace::in_a_handler() {
+        return told;
+    }
     let blocked = blocked_signals() & !BLOCKED.load(Ordering::Relaxed);
     let blocked = (1..=64).filter(|signal| blocked & (1 << (signal - 1)) != 0);
     let handled = |signal| {

@@ -102,6 +102,17 @@ fn mask(how: i32) -> bool {
     unsafe { libc::sigismember(before.as_ptr(), libc::SIGBUS) == 1 }
 }
 
+/// Whether a fault at this address was that of a record which was open when a bare
+/// clone(2) made this process, and is none any more: what is mapped is not inherited.
+pub(crate) fn absorbs_in_a_child(address: u64) -> bool {
+    let mut inherited = registry::cores().filter(|core| core.own().is_none());
+    inherited.any(|core| {
+        let page = core.guard.page_bytes;
+        let offset = core.memory.offset_of(address as usize);
+        offset.is_some_and(|offset| core.memory.fill(offset - offset % page, page))
+    })
+}
+
 /// Whether a fault at this address was one of a mapping that has lost its file, and
 /// is none any more.
 pub(crate) fn absorbs(address: u64) -> bool {

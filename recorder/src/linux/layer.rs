@@ -20,9 +20,11 @@ use ttlog_format::span::SpanId;
 /// Made by [`Recorder::layer`](crate::Recorder::layer), which puts the
 /// recorder's filter in front of it.
 ///
-/// What it cannot promise: the Registry itself panics past 4,096 live threads,
-/// and aborts when a span is opened in a thread-local's destructor. A program
-/// that wants nothing but the recording uses [`Subscriber`](crate::Subscriber).
+/// What it cannot promise: the Registry itself panics past 4,096 live threads, and
+/// aborts when a span is opened in a thread-local's destructor; a signal handler that
+/// opens spans may wait for the Registry for ever, and where it logs events, a debug build
+/// of `tracing-subscriber` panics by an assertion of its own. A program that wants
+/// nothing but the recording uses [`Subscriber`](crate::Subscriber).
 pub struct Layer {
     core: Option<Arc<Core>>,
     index: Index,

@@ -6,7 +6,8 @@
 
 use crate::linux::sync::{AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags, madvise, mmap_anonymous, msync};
+use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags, madvise, mmap_anonymous, msync, munmap};
+use std::ffi::c_void;
 use std::io;
 use ttlog_format::check::Key;
 
@@ -15,6 +16,8 @@ pub(crate) struct Memory {
     /// The first word; `words` of them live as long as `_owner`.
     base: *const AtomicU64,
     words: usize,
+    /// Whether a forked child has it too.
+    inherited: bool,
     _owner: Owner,
 }
 
@@ -36,6 +39,7 @@ impl Memory {
         Memory {
             base: map.as_mut_ptr().cast(),
             words: map.len() / 8,
+            inherited: true,
             _owner: Owner::Map(map),
         }
     }
@@ -47,6 +51,7 @@ impl Memory {
         Memory {
             base: heap.as_ptr(),
             words,
+            inherited: true,
             _owner: Owner::Heap(heap),
         }
     }
@@ -63,18 +68,63 @@ impl Memory {
     ///
     /// Whoever stores meanwhile stores to the one or the other.
     pub(crate) fn replace(&self, offset: usize, bytes: usize) -> bool {
-        let Some(rest) = (self.words * 8).checked_sub(offset) else {
+        self.map_private(offset, bytes, MapFlags::FIXED).is_some()
+    }
+
+    /// The same in a process that has not inherited the mapping, where nothing else has
+    /// taken its place by now.
+    pub(crate) fn fill(&self, offset: usize, bytes: usize) -> bool {
+        let Some((at, len, wanted)) = self.map_private(offset, bytes, MapFlags::FIXED_NOREPLACE)
+        else {
             return false;
         };
-        if !matches!(self._owner, Owner::Map(_)) {
-            return false;
+        if at != wanted {
+            // Kernels before 4.17 take the address for a wish.
+            // SAFETY: this was mapped just now, and nobody knows of it.
+            let _ = unsafe { munmap(at, len) };
         }
-        let at = self.base.wrapping_byte_add(offset).cast_mut().cast();
+        at == wanted
+    }
+
+    /// Where private memory was mapped, how much, and where it was wanted.
+    fn map_private(
+        &self,
+        offset: usize,
+        bytes: usize,
+        how: MapFlags,
+    ) -> Option<(*mut c_void, usize, *mut c_void)> {
+        let len = (self.words * 8).checked_sub(offset)?.min(bytes);
+        if !matches!(self._owner, Owner::Map(_)) {
+            return None;
+        }
+        let wanted: *mut c_void = self.base.wrapping_byte_add(offset).cast_mut().cast();
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        let flags = how | MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: the range is part of the mapping that `_owner` keeps, of which all
-        // access is by atomics, that take any words for what they are.
-        unsafe { mmap_anonymous(at, rest.min(bytes), protection, flags) }.is_ok()
+        // access is by atomics, that take any words for what they are; or nothing lies
+        // there.
+        let at = unsafe { mmap_anonymous(wanted, len, protection, flags) }.ok()?;
+        Some((at, len, wanted))
+    }
+
+    /// Keeps a mapping out of the processes that this one forks.
+    ///
+    /// # Errors
+    /// What madvise(2) says.
+    pub(crate) fn keep_from_children(&mut self) -> io::Result<()> {
+        let (base, len) = (self.base.cast_mut().cast(), self.words * 8);
+        // SAFETY: the advice concerns children alone, which find nothing mapped there.
+        unsafe { madvise(base, len, Advice::LinuxDontFork) }?;
+        self.inherited = false;
+        Ok(())
+    }
+
+    /// Has private memory take the mapping's place in a forked child.
+    pub(crate) fn detach(&self) {
+        let _ = match self.inherited {
+            true => self.replace(0, usize::MAX),
+            false => self.fill(0, usize::MAX),
+        };
     }
 
     /// Stores a word.

@@ -27,15 +27,16 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// The directory that was asked for, created with mode 0700 if there is none.
+    /// The directory that was asked for; created with mode 0700 if there is none, where
+    /// those that are missing may be made.
     ///
     /// # Errors
     /// A directory that cannot be had.
-    pub(crate) fn asked_for(directory: &Path) -> Result<Directory, Error> {
+    pub(crate) fn asked_for(directory: &Path, make_missing: bool) -> Result<Directory, Error> {
         let path = absolute(directory)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = match openat(CWD, &path, flags, Mode::empty()) {
-            Err(Errno::NOENT) => {
+            Err(Errno::NOENT) if make_missing => {
                 DirBuilder::new()
                     .recursive(true)
                     .mode(0o700)
@@ -124,8 +125,8 @@ impl Place {
     ///
     /// # Errors
     /// A directory that cannot be had, or is on a refused file system.
-    pub(crate) fn asked_for(directory: &Path) -> Result<Place, Error> {
-        Place::of(Directory::asked_for(directory)?)
+    pub(crate) fn asked_for(directory: &Path, make_missing: bool) -> Result<Place, Error> {
+        Place::of(Directory::asked_for(directory, make_missing)?)
     }
 
     /// The user's own directory on tmpfs, which others use too: half of what is
@@ -267,7 +268,8 @@ mod tests {
     #[test]
     fn a_directory_that_is_absent_is_created_for_its_owner_alone() {
         let top = tempfile::tempdir().unwrap();
-        let place = Place::asked_for(&top.path().join("a/b")).unwrap();
+        assert!(Place::asked_for(&top.path().join("a/b"), false).is_err());
+        let place = Place::asked_for(&top.path().join("a/b"), true).unwrap();
         assert_eq!(mode(&top.path().join("a")), 0o700);
         assert_eq!(mode(&place.directory.path), 0o700);
         assert!(place.directory.path.is_absolute());
@@ -277,16 +279,16 @@ mod tests {
     fn a_directory_that_was_asked_for_keeps_its_mode() {
         let top = tempfile::tempdir().unwrap();
         fs::set_permissions(top.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Place::asked_for(top.path()).unwrap();
+        Place::asked_for(top.path(), true).unwrap();
         assert_eq!(mode(top.path()), 0o755);
     }
 
     #[test]
     fn a_directory_that_is_a_file_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let text = Place::asked_for(file.path()).unwrap_err().to_string();
+        let text = Place::asked_for(file.path(), true).unwrap_err().to_string();
         assert!(text.starts_with("cannot open the directory /"), "{text}");
-        assert!(Place::asked_for(&file.path().join("below")).is_err());
+        assert!(Place::asked_for(&file.path().join("below"), true).is_err());
     }
 
     #[test]
@@ -355,7 +357,7 @@ mod tests {
     #[test]
     fn room_is_looked_at() {
         let top = tempfile::tempdir().unwrap();
-        let place = Place::asked_for(top.path()).unwrap();
+        let place = Place::asked_for(top.path(), true).unwrap();
         assert!(place.has_room(0).is_ok());
         assert!(place.has_room(u64::MAX).is_err());
         let file_system = place.directory.file_system().unwrap();
@@ -368,7 +370,7 @@ mod tests {
     #[test]
     fn memory_and_layers_are_told_apart() {
         let top = tempfile::tempdir().unwrap();
-        let place = Place::asked_for(top.path()).unwrap();
+        let place = Place::asked_for(top.path(), true).unwrap();
         let FileSystem(mut stat) = place.directory.file_system().unwrap();
         let (tmpfs, ext4, overlay) = (0x0102_1994, 0xef53, 0x794c_7630);
         let told = [tmpfs, ext4, overlay].map(|magic| {

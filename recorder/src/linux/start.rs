@@ -149,8 +149,14 @@ fn core_over(
     let (header, path) = (created.header, created.path);
     let file = Kept::new(created.file, &path);
     let file = file.map_err(|error| Error::io("look at", &path, error))?;
+    let mut memory = Memory::mapped(created.map);
+    let faults = settings.fatal_signals.unwrap_or(true);
+    if faults && !cfg!(ttlog_seeded_child_writes) {
+        // What a child would still store there, the guard absorbs.
+        let _ = memory.keep_from_children();
+    }
     let parts = Parts {
-        memory: Memory::mapped(created.map),
+        memory,
         layout: header.layout,
         recording: header.recording,
         sentinel,
@@ -163,7 +169,7 @@ fn core_over(
         file: Some(file),
         snapshots: Snapshots::new(settings)?,
         panics: settings.panic_hook.unwrap_or(true),
-        faults: settings.fatal_signals.unwrap_or(true),
+        faults,
     };
     let no_memory = || Error::io("have memory beside", path, io::ErrorKind::OutOfMemory);
     Core::new(parts).ok_or_else(no_memory)

@@ -143,15 +143,22 @@ fn begin(core: &Core, handles: &Handles) -> Option<u32> {
 
 static ENDING: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
 
-/// Makes ready for [`watch_the_end`]. Where pthreads has no key left, threads that
-/// have ended are found by their ids.
+/// The keys for which glibc has room in every thread; setting another allocates.
+const KEYS: libc::pthread_key_t = 32;
+
+/// Makes ready for [`watch_the_end`]. Where pthreads has no key left of those that can
+/// be set without allocating, threads that have ended are found by their ids.
 pub(crate) fn prepare() {
     ENDING.get_or_init(|| {
         let mut key = 0;
         // SAFETY: `key` is written before the call returns, and `ending` is a
         // function of this library, never unloaded, that neither panics nor waits.
         let error = unsafe { libc::pthread_key_create(&raw mut key, Some(ending)) };
-        (error == 0).then_some(key)
+        if error == 0 && key >= KEYS {
+            // SAFETY: the key was created above, and no thread has set it.
+            unsafe { libc::pthread_key_delete(key) };
+        }
+        (error == 0 && key < KEYS).then_some(key)
     });
 }
 
@@ -197,8 +204,9 @@ pub(crate) fn own_name() -> String {
     String::from_utf8_lossy(&name[..len]).into_owned()
 }
 
-/// The calling thread's name, cut, as the kernel has it; as Rust has it where the
-/// kernel's 15 bytes may not be all of it, and "main" for the first thread.
+/// The calling thread's name, as the kernel has it, and "main" for the first thread. That
+/// is 15 bytes of it: Rust, which knows the whole, would allocate for a thread that is
+/// none of its own, and panic in one that it has forgotten.
 fn name(id: u32) -> [u8; THREAD_NAME_BYTES] {
     const KERNELS: usize = 16;
     let mut name = [0; THREAD_NAME_BYTES];
@@ -210,12 +218,5 @@ fn name(id: u32) -> [u8; THREAD_NAME_BYTES] {
     // SAFETY: the kernel writes at most 16 bytes there (prctl(2), PR_GET_NAME).
     let _ = unsafe { libc::prctl(libc::PR_GET_NAME, comm.as_mut_ptr()) };
     name[..KERNELS].copy_from_slice(&comm);
-    if comm[KERNELS - 2] != 0
-        && let Some(text) = std::thread::current().name()
-        && text.as_bytes().starts_with(&comm[..KERNELS - 1])
-    {
-        let whole = &text.as_bytes()[..text.floor_char_boundary(THREAD_NAME_BYTES)];
-        name[..whole.len()].copy_from_slice(whole);
-    }
     name
 }

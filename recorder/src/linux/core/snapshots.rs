@@ -27,6 +27,7 @@ pub(crate) struct Snapshots {
     path: PathBuf,
     /// The directory, unless it could not be had at the start.
     directory: Option<Kept>,
+    make_missing: bool,
     made: AtomicU64,
     of_panics: AtomicU64,
     /// When the last one of a panic was begun, in ticks.
@@ -44,9 +45,10 @@ impl Snapshots {
     /// cannot costs the snapshots, and not the recording.
     pub(crate) fn new(settings: &Settings) -> Result<Snapshots, Error> {
         let asked_for = settings.snapshot_directory.as_deref();
+        let make_missing = settings.makes_directories();
         let directory = match asked_for {
-            Some(path) => Some(Directory::asked_for(path)?),
-            None => Directory::asked_for(&settings.temporary).ok(),
+            Some(path) => Some(Directory::asked_for(path, make_missing)?),
+            None => Directory::asked_for(&settings.temporary, make_missing).ok(),
         };
         let path = match &directory {
             Some(directory) => {
@@ -56,13 +58,17 @@ impl Snapshots {
             None => settings.temporary.clone(),
         };
         let kept = directory.and_then(|Directory { fd, path }| Kept::new(fd.into(), &path).ok());
-        Ok(Snapshots::in_directory(path, kept))
+        Ok(Snapshots {
+            make_missing,
+            ..Snapshots::in_directory(path, kept)
+        })
     }
 
     fn in_directory(path: PathBuf, directory: Option<Kept>) -> Snapshots {
         Snapshots {
             path,
             directory,
+            make_missing: true,
             made: AtomicU64::new(0),
             of_panics: AtomicU64::new(0),
             last: AtomicU64::new(0),
@@ -102,7 +108,7 @@ impl Snapshots {
                 fd,
                 path: self.path.clone(),
             }),
-            None => Directory::asked_for(&self.path),
+            None => Directory::asked_for(&self.path, self.make_missing),
         }
     }
 

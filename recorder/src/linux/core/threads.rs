@@ -54,32 +54,39 @@ impl Core {
     }
 
     /// Ends threads that died without a word, a few at a time, and says whether
-    /// there were any: the pool is short, and their blocks are still held. Where
-    /// none of those looked at is gone, the next look is a while off: each asks
-    /// the kernel.
+    /// there were any: the pool is short, and their blocks are still held. Each look
+    /// asks the kernel; where a whole round has found none, the next is a while off.
     #[cold]
     pub(super) fn end_dead_threads(&self, now: u64) -> bool {
         const AT_ONCE: usize = 64;
+        const LOOKS: usize = 1024;
         if now < self.next_look.load(Ordering::Relaxed) {
             return false;
         }
-        let holders = self
+        let from = self.look_from.load(Ordering::Relaxed);
+        let held = self
             .rings
-            .owned(now as usize)
+            .owned(from as usize)
             .map(|(index, ring)| (index, ring, ring.block.get() as u32, ring.sequence.get()))
             .filter(|&(_, _, block, sequence)| self.pool.is_held(block, sequence));
-        let mut found = false;
-        for (index, ring, block, sequence) in holders.take(AT_ONCE) {
+        let (mut looks, mut found, mut next) = (0, 0, from);
+        for (index, ring, block, sequence) in held.take(LOOKS) {
+            looks += 1;
+            next = u64::from(index) + 1;
             let gone = thread::is_gone(ring.thread_id.get() as u32);
             if gone && self.pool.seize(block, sequence) {
                 self.end(ring, index, now);
-                found = true;
+                found += 1;
+            }
+            if found == AT_ONCE {
+                break;
             }
         }
-        if !found {
+        self.look_from.store(next, Ordering::Relaxed);
+        if found == 0 && looks < LOOKS {
             let next = now.saturating_add(self.second_ticks / 100);
             self.next_look.store(next, Ordering::Relaxed);
         }
-        found
+        found > 0
     }
 }

@@ -148,7 +148,7 @@ fn names_are_never_taken_twice() {
 #[test]
 fn without_unnamed_files_a_dot_name_does() {
     let top = tempfile::tempdir().unwrap();
-    let place = Place::asked_for(top.path()).unwrap();
+    let place = Place::asked_for(top.path(), true).unwrap();
     let (settings, sampler) = (settings(top.path()), sampler());
     let request = request(&settings, &sampler);
     for _ in 0..2 {
@@ -174,7 +174,7 @@ fn without_unnamed_files_a_dot_name_does() {
 #[test]
 fn an_unfinished_file_is_gone_when_it_is_dropped() {
     let top = tempfile::tempdir().unwrap();
-    let place = Place::asked_for(top.path()).unwrap();
+    let place = Place::asked_for(top.path(), true).unwrap();
     for create in [Unfinished::create, Unfinished::create_with_dot] {
         let unfinished = create(&place.directory).unwrap();
         prepare(&unfinished, 1 << 20).unwrap();

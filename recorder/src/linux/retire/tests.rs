@@ -26,7 +26,7 @@ struct Yard {
 impl Yard {
     fn new() -> Yard {
         let own = tempfile::tempdir().unwrap();
-        let directory = Directory::asked_for(own.path()).unwrap();
+        let directory = Directory::asked_for(own.path(), true).unwrap();
         Yard {
             directory,
             _own: own,
