@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::MmapMut;
 
-/// How many counters there are.
-pub const COUNTERS: usize = 64;
+/// How many counters there are: a page of them.
+pub const COUNTERS: usize = 512;
 
 /// The counters, as the victim writes them.
 #[derive(Debug)]

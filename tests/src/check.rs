@@ -105,9 +105,33 @@ fn has_sites(recording: &Recording, entry: &Entry) -> bool {
 /// The first thing that is not so.
 pub fn whole(recording: &Recording) -> Result<(), Violation> {
     let ledger = &recording.ledger;
+    hold!(ledger.counts.dropped == 0, "dropped events: {ledger:?}");
+    undamaged(recording)
+}
+
+/// Checks that nothing is damaged, and that the `said` events are all there,
+/// overwritten, or counted as dropped.
+///
+/// # Errors
+/// The first thing that is not so.
+pub fn accounted(recording: &Recording, said: u64) -> Result<(), Violation> {
+    undamaged(recording)?;
+    let ledger = &recording.ledger;
+    hold!(
+        ledger.counts.written == said,
+        "{said} were said: {ledger:?}"
+    );
+    Ok(())
+}
+
+/// Checks that nothing is damaged or guessed, and that the account adds up.
+///
+/// # Errors
+/// The first thing that is not so.
+pub fn undamaged(recording: &Recording) -> Result<(), Violation> {
+    let ledger = &recording.ledger;
     hold!(ledger.exact, "the ledger is not exact: {ledger:?}");
     hold!(ledger.counts.torn == 0, "torn events: {ledger:?}");
-    hold!(ledger.counts.dropped == 0, "dropped events: {ledger:?}");
     hold!(
         ledger.damaged_blocks == 0 && ledger.damaged_spans == 0,
         "damage: {ledger:?}"
@@ -165,9 +189,7 @@ const BLOCK_EVENTS: usize = 64;
 /// How many blocks of a worker may be older than its oldest contiguous events.
 const STRAYS: usize = 2;
 
-/// What is there must be contiguous up to the newest, but for a few single
-/// blocks: one that somebody had claimed, and not yet begun, when the process
-/// died; one whose thread stood still between taking the next and giving it up.
+/// What is there must be contiguous up to the newest.
 fn all_there(sequences: &[u64], counts: &Counts, worker: u64, acked: u64) -> Result<(), Violation> {
     let newest = sequences.last().map_or(0, |newest| newest + 1);
     hold!(
@@ -187,6 +209,24 @@ fn all_there(sequences: &[u64], counts: &Counts, worker: u64, acked: u64) -> Res
         counts.overwritten == gone,
         "worker {worker}: {gone} are gone, {counts:?}"
     );
+    without_a_gap(sequences, worker)
+}
+
+/// Checks that a worker's events are in order and contiguous, but for a few single
+/// blocks: one that somebody had claimed, and not yet begun, when the process
+/// died; one whose thread stood still between taking the next and giving it up.
+///
+/// # Errors
+/// If they are not.
+pub fn without_a_gap(sequences: &[u64], worker: u64) -> Result<(), Violation> {
+    for pair in sequences.windows(2) {
+        hold!(
+            pair[1] > pair[0],
+            "worker {worker}: {} follows {}",
+            pair[1],
+            pair[0]
+        );
+    }
     let runs: Vec<_> = sequences
         .chunk_by(|earlier, later| *later == earlier + 1)
         .collect();
@@ -207,8 +247,15 @@ fn all_there(sequences: &[u64], counts: &Counts, worker: u64, acked: u64) -> Res
     Ok(())
 }
 
-/// Checks one event; its sequence number, and whether it is told in whole.
-fn as_said(recording: &Recording, entry: &Entry, worker: u64) -> Result<(u64, bool), Violation> {
+/// Checks one event of a worker; its sequence number, and whether it is told in whole.
+///
+/// # Errors
+/// It is not what the worker said.
+pub fn as_said(
+    recording: &Recording,
+    entry: &Entry,
+    worker: u64,
+) -> Result<(u64, bool), Violation> {
     let said = said_by(recording, entry)?;
     let sequence = said.1.iter().find_map(|(name, value)| match value {
         Value::U64(sequence) if *name == "sequence" => Some(*sequence),

@@ -7,6 +7,7 @@
 //! death, it is known what must be readable, and what it must say.
 
 pub mod acks;
+pub mod actor;
 pub mod build;
 pub mod check;
 pub mod confined;
@@ -14,10 +15,12 @@ pub mod cut;
 pub mod daemon;
 pub mod death;
 pub mod disk;
+pub mod divide;
 pub mod guest;
 pub mod image;
 pub mod mayfly;
 pub mod plan;
+pub mod played;
 pub mod power;
 pub mod powered;
 pub mod reader;
@@ -30,4 +33,5 @@ pub mod victim;
 
 pub use check::Violation;
 pub use plan::{Adapter, Plan, What};
+pub use played::Played;
 pub use victim::Victim;

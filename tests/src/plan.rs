@@ -43,8 +43,6 @@ pub enum What {
     Vanish,
     /// Logs from the destructors of threads that end, returns from main.
     Destructors,
-    /// Logs from short-lived threads and from a signal handler, returns from main.
-    Signals,
     /// Has more spans open than there are slots, then one, and waits.
     Spans,
     /// Forks children that go on saying things, and compares its recording.
@@ -55,7 +53,7 @@ pub enum What {
     TryInit,
 }
 
-const WHATS: [What; 18] = [
+const WHATS: [What; 17] = [
     What::Tell,
     What::Step,
     What::LastWords,
@@ -69,7 +67,6 @@ const WHATS: [What; 18] = [
     What::Fill,
     What::Vanish,
     What::Destructors,
-    What::Signals,
     What::Spans,
     What::Fork,
     What::Try,

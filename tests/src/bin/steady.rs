@@ -1,72 +1,102 @@
-//! The program whose allocations and system calls are counted: `steady own|layer|registry EVENTS DIRECTORY`.
+//! The program whose allocations, page faults and system calls are counted:
+//! `steady own|layer|registry|none|careless EVENTS THREADS DIRECTORY`.
 //!
-//! It says so many events, in spans, after a warm-up, and prints how many times
-//! it allocated while it did.
+//! After a warm-up it says so many events, in spans, then has so many threads come and
+//! go, one after the other, and prints what that took.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tracing::{debug_span, info, info_span};
+use nix::libc;
+use nix::sys::resource::{UsageWho, getrusage};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber, debug_span, info, info_span};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-struct Counting;
-
+/// How often memory was asked for, by whomever: Rust's allocator and the C library's
+/// own calls all come here.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: everything is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.realloc(block, layout, new_size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.dealloc(block, layout) }
-    }
+unsafe extern "C" {
+    fn __libc_malloc(size: usize) -> *mut c_void;
+    fn __libc_calloc(count: usize, size: usize) -> *mut c_void;
+    fn __libc_realloc(block: *mut c_void, size: usize) -> *mut c_void;
 }
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+#[unsafe(no_mangle)]
+extern "C" fn malloc(size: usize) -> *mut c_void {
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the caller's promise, handed on.
+    unsafe { __libc_malloc(size) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the caller's promise, handed on.
+    unsafe { __libc_calloc(count, size) }
+}
+
+/// # Safety
+/// As realloc(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the caller's promise, handed on.
+    unsafe { __libc_realloc(block, size) }
+}
+
+fn allocations() -> u64 {
+    ALLOCATIONS.load(Ordering::Relaxed)
+}
+
+fn minor_faults() -> i64 {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("getrusage(2)");
+    usage.minor_page_faults()
+}
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [adapter, events, directory] = args.as_slice() else {
-        panic!("steady own|layer|registry EVENTS DIRECTORY");
+    let [adapter, events, threads, directory] = args.as_slice() else {
+        panic!("steady ADAPTER EVENTS THREADS DIRECTORY");
     };
     let events: u64 = events.parse().expect("a number of events");
+    let threads: u64 = threads.parse().expect("a number of threads");
     let builder = ttlog::builder().directory(directory).capacity_mib(2);
-    let _recorder = match adapter.as_str() {
-        "own" => Some(builder.init().expect("a recorder")),
-        "layer" => {
-            let recorder = builder.create().expect("a recorder");
-            tracing_subscriber::registry().with(recorder.layer()).init();
-            Some(recorder)
-        }
-        _ => {
-            tracing_subscriber::registry().init();
-            None
-        }
-    };
+    start(adapter, builder);
     // The warm-up goes around the whole ring, and more than once.
     (0..100_000 / 4).for_each(turn);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    (0..2).for_each(thread);
+
+    let (allocated, faults) = (allocations(), minor_faults());
     (0..events / 4).for_each(turn);
-    println!("{}", ALLOCATIONS.load(Ordering::Relaxed) - before);
+    let (allocated, faults) = (allocations() - allocated, minor_faults() - faults);
+    println!("allocations {allocated}");
+    println!("faults {faults}");
+
+    let allocated = allocations();
+    (0..threads).for_each(thread);
+    println!("by-threads {}", allocations() - allocated);
+    println!(
+        "by-first-events {}",
+        BY_FIRST_EVENTS.load(Ordering::Relaxed)
+    );
+}
+
+fn start(adapter: &str, builder: ttlog::Builder) {
+    let recorder = || builder.create().expect("a recorder");
+    match adapter {
+        "own" => recorder().subscriber().init(),
+        "layer" => tracing_subscriber::registry()
+            .with(recorder().layer())
+            .init(),
+        "registry" => tracing_subscriber::registry().init(),
+        "none" => Nothing.init(),
+        "careless" => Careless(recorder().subscriber()).init(),
+        adapter => panic!("no adapter is called {adapter}"),
+    }
 }
 
 /// Four events, three spans.
@@ -87,4 +117,91 @@ fn turn(number: u64) {
     }
     let _later = debug_span!(parent: None, "later");
     info!(parent: None, truth = true, "in no span");
+}
+
+/// How often the first events of threads allocated.
+static BY_FIRST_EVENTS: AtomicU64 = AtomicU64::new(0);
+
+/// A thread that says a few events, and is gone before anything else is done.
+fn thread(number: u64) {
+    let life = move || {
+        let before = allocations();
+        info!(number, "the first");
+        BY_FIRST_EVENTS.fetch_add(allocations() - before, Ordering::Relaxed);
+        (0..3).for_each(turn);
+    };
+    // More of a name than the kernel keeps.
+    let named = std::thread::Builder::new().name(format!("a passer-by, number {number}"));
+    let thread = named.spawn(life).expect("a thread");
+    thread.join().expect("no panic");
+}
+
+/// Hears everything and does nothing.
+struct Nothing;
+
+impl Subscriber for Nothing {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+thread_local! {
+    static SAID: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A recorder as it must not be: it asks the kernel and the allocator every thousand
+/// events, and at a thread's first.
+struct Careless(ttlog::Subscriber);
+
+impl Subscriber for Careless {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        self.0.new_span(attributes)
+    }
+
+    fn record(&self, id: &Id, values: &Record<'_>) {
+        self.0.record(id, values);
+    }
+
+    fn record_follows_from(&self, id: &Id, follows: &Id) {
+        self.0.record_follows_from(id, follows);
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        if SAID.get().is_multiple_of(1000) {
+            // SAFETY: it takes nothing.
+            std::hint::black_box(Box::new(unsafe { libc::getppid() }));
+        }
+        SAID.set(SAID.get() + 1);
+        self.0.event(event);
+    }
+
+    fn enter(&self, id: &Id) {
+        self.0.enter(id);
+    }
+
+    fn exit(&self, id: &Id) {
+        self.0.exit(id);
+    }
+
+    fn clone_span(&self, id: &Id) -> Id {
+        self.0.clone_span(id)
+    }
+
+    fn try_close(&self, id: Id) -> bool {
+        self.0.try_close(id)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -98,7 +98,6 @@ fn act(plan: &Plan, recorder: &Recorder, acks: &Path) {
         What::Fill => fill(plan),
         What::Vanish => vanish(plan),
         What::Destructors => destructors(plan),
-        What::Signals => signals(),
         What::Spans => spans(plan),
         What::Fork => fork(recorder),
         What::Try | What::TryInit => unreachable!("there is no recorder"),
@@ -297,70 +296,13 @@ fn destructors(plan: &Plan) {
         info!("alive");
         LATE.with(|_| ());
         // SAFETY: the key was created, and its value is never looked at.
-        let error = unsafe { nix::libc::pthread_setspecific(key, (&raw const SAID).cast()) };
+        let error = unsafe { nix::libc::pthread_setspecific(key, std::ptr::without_provenance(1)) };
         assert_eq!(error, 0);
     };
     for number in 1..=plan.threads {
         let thread = worker(number).spawn(life).expect("a thread");
         thread.join().expect("no panic");
     }
-}
-
-/// How many events were said, by whomever.
-static SAID: AtomicU64 = AtomicU64::new(0);
-
-extern "C" fn on_signal(_: i32) {
-    info!(handler = true, "in the handler");
-    SAID.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Short-lived threads that allocate and log, and a signal every 25 microseconds
-/// on whichever of them, be it in its first event or in its last.
-fn signals() {
-    use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, Signal};
-    const FOR: Duration = Duration::from_secs(2);
-    const EVERY_US: i64 = 25;
-    // What tracing does for a call site's first event is not for a handler.
-    on_signal(0);
-    let handler = SigHandler::Handler(on_signal);
-    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
-    // SAFETY: the handler logs and counts, which ttlog says may be done in one.
-    unsafe { signal::sigaction(Signal::SIGALRM, &action) }.expect("a handler");
-    let every = |microseconds| {
-        let interval = nix::libc::timeval {
-            tv_sec: 0,
-            tv_usec: microseconds,
-        };
-        let timer = nix::libc::itimerval {
-            it_interval: interval,
-            it_value: interval,
-        };
-        // SAFETY: the timer is read, and the old one is not asked for.
-        let set = unsafe {
-            nix::libc::setitimer(
-                nix::libc::ITIMER_REAL,
-                &raw const timer,
-                std::ptr::null_mut(),
-            )
-        };
-        assert_eq!(set, 0);
-    };
-    let life = |number| {
-        for word in 0..20u64 {
-            let text = format!("{number} {word}");
-            info_span!("word", text).in_scope(|| info!(number, word, text, "said"));
-            SAID.fetch_add(1, Ordering::Relaxed);
-        }
-    };
-    every(EVERY_US);
-    let began = std::time::Instant::now();
-    let numbers = (0..).take_while(|_| began.elapsed() < FOR);
-    for number in numbers {
-        let thread = worker(number).spawn(move || life(number));
-        thread.expect("a thread").join().expect("it said it all");
-    }
-    every(0);
-    println!("said {}", SAID.load(Ordering::Relaxed));
 }
 
 fn spans(plan: &Plan) {

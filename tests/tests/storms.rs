@@ -1,0 +1,86 @@
+//! Signal handlers that log, whatever they interrupt: recorded, or counted as dropped,
+//! and nothing that they interrupted is lost.
+//!
+//! `TTLOG_TESTS_STORM_SECONDS` says how long the storm is.
+
+use std::path::Path;
+
+use ttlog_tests::plan::ADAPTERS;
+use ttlog_tests::{Adapter, Plan, Played, Violation, What, build};
+
+const STORM: &str = env!("CARGO_BIN_EXE_storm");
+
+/// How many threads are there all the time.
+const TELLERS: u64 = 2;
+
+fn seconds() -> u64 {
+    let said = std::env::var("TTLOG_TESTS_STORM_SECONDS");
+    said.map_or(10, |seconds| seconds.parse().expect("seconds"))
+}
+
+/// A storm of so many seconds; how many events were dropped in it.
+fn storm(program: &Path, adapter: Adapter, seconds: u64) -> Result<u64, Violation> {
+    let plan = Plan::new(What::Wait)
+        .adapter(adapter)
+        .threads(TELLERS)
+        .events(seconds)
+        .capacity_mib(8);
+    let played = Played::of(program, "storm", &plan)?;
+    let (dropped, struck) = (played.dropped(), played.number("struck"));
+    if played.number("dropped") != dropped || dropped > struck {
+        return Err(Violation::new(format!(
+            "{dropped} dropped, {struck} struck"
+        )));
+    }
+    for worker in 1..=TELLERS {
+        played.told_without_a_gap(worker, Some("in the handler"))?;
+    }
+    eprintln!(
+        "{adapter:?}: {} said, {struck} in a handler, {dropped} dropped",
+        played.said
+    );
+    Ok(dropped)
+}
+
+#[test]
+fn what_handlers_say_is_recorded_or_counted_and_harms_nothing() {
+    for adapter in ADAPTERS {
+        match storm(Path::new(STORM), adapter, seconds()) {
+            Ok(dropped) => assert!(
+                dropped > 2000,
+                "{adapter:?}: {dropped} came within a record"
+            ),
+            Err(violation) => panic!("{adapter:?}: {violation}"),
+        }
+    }
+}
+
+/// A recorder that lets a handler into an open record must not get away with it.
+#[test]
+fn a_recorder_without_the_guard_is_found_out() {
+    if let Ok(dropped) = storm(&build::seeded(STORM, "storm"), Adapter::Own, 2) {
+        panic!("nothing was found, {dropped} were dropped");
+    }
+}
+
+#[track_caller]
+fn first_events_wait_for_nothing(act: &str) {
+    const THREADS: u64 = 2000;
+    for adapter in ADAPTERS {
+        let plan = Plan::new(What::Wait).adapter(adapter).threads(THREADS);
+        let played = Played::of(STORM, act, &plan);
+        let played = played.unwrap_or_else(|violation| panic!("{adapter:?}: {violation}"));
+        assert_eq!((played.said, played.dropped()), (THREADS + 1, 0));
+    }
+}
+
+#[test]
+fn a_first_event_in_a_handler_in_the_middle_of_malloc_waits_for_nothing() {
+    first_events_wait_for_nothing("first-events-of-long-names");
+}
+
+/// Of the keys of pthreads, glibc keeps the first 32 in the thread itself.
+#[test]
+fn neither_does_it_where_the_host_had_many_keys_before_the_recorder() {
+    first_events_wait_for_nothing("first-events-after-many-keys");
+}
