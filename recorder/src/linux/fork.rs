@@ -104,12 +104,12 @@ impl Core {
     }
 
     /// The same for what is about a span: `None` where the calling process has not
-    /// opened it, but inherited a handle.
+    /// opened it, but inherited a handle, of which nothing is made.
     #[inline]
     pub(crate) fn here_for(&self, span: SpanId) -> Option<Here<'_>> {
         match self.own() {
             Some(here) => Some(here),
-            None => self.heir().filter(|heir| heir.spans.knows(span)),
+            None => self.heir_already().filter(|heir| heir.spans.knows(span)),
         }
     }
 
@@ -121,9 +121,14 @@ impl Core {
     /// Whether the calling process has opened a span, and not inherited its handle.
     #[inline]
     pub(crate) fn knows(&self, span: SpanId) -> bool {
-        self.own().is_some() || self.heir().is_some_and(|heir| heir.spans.knows(span))
+        let heir_knows = || {
+            self.heir_already()
+                .is_some_and(|heir| heir.spans.knows(span))
+        };
+        self.own().is_some() || heir_knows()
     }
 
+    #[cold]
     fn heir_already(&self) -> Option<Here<'static>> {
         let made = self.heirs.state.load(Ordering::Acquire) == MADE;
         let heir = made.then(|| registry::core(self.heirs.id.load(Ordering::Relaxed)));
@@ -255,6 +260,7 @@ mod tests {
             // What the child drops is not dropped here.
             std::mem::forget(request.clone());
             let status = in_a_child(false, || {
+                handle.in_scope(|| drop(handle.clone()));
                 let nothing_yet = recorder.path() == parent;
                 tracing::info!("first");
                 handle.in_scope(|| tracing::info_span!(parent: &handle, "query").in_scope(|| {}));
