@@ -76,6 +76,16 @@ fn who_lives_is_alive_and_who_was_killed_is_killed_with_the_evidence_in_words() 
 }
 
 #[test]
+fn who_has_executed_another_program_has_ended_and_later_nobody_can_tell() {
+    let mut daemon = Daemon::start(DAEMON, &[]);
+    assert_eq!(daemon.does("execute"), "executed");
+    is(&daemon.recording(), Kind::Ended);
+    says(&daemon.recording(), "it has executed another program");
+    daemon.dies_by(SIGKILL);
+    is(&daemon.recording(), Kind::Killed);
+}
+
+#[test]
 fn a_zombie_is_not_alive() {
     let daemon = Daemon::start(DAEMON, &[]);
     daemon.dies_and_is_not_waited_for();

@@ -67,6 +67,7 @@ fn obey() {
             "leave" => leave(),
             "allocate" => allocate(),
             "close" => close(),
+            "execute" => execute(),
             other => panic!("nothing to obey: {other:?}"),
         }
         line.clear();
@@ -88,6 +89,15 @@ fn close() {
         std::mem::forget(file);
     }
     println!("closed");
+}
+
+/// Becomes another program, which lives as long.
+fn execute() {
+    use std::os::unix::process::CommandExt;
+    let error = std::process::Command::new("sh")
+        .args(["-c", "echo executed; exec cat"])
+        .exec();
+    panic!("{error}");
 }
 
 fn say() {
