@@ -64,7 +64,11 @@ fn main() {
     };
     let events: u64 = events.parse().expect("a number of events");
     let threads: u64 = threads.parse().expect("a number of threads");
-    let builder = ttlog::builder().directory(directory).capacity_mib(2);
+    // Where nobody else has left a snapshot that a start would look at.
+    let builder = ttlog::builder()
+        .directory(directory)
+        .snapshot_directory(directory);
+    let builder = builder.capacity_mib(2);
     start(adapter, builder);
     // The warm-up goes around the whole ring, and more than once.
     (0..100_000 / 4).for_each(turn);
