@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use ttlog_reader::Opened;
 
-use crate::victim::{files, scratch};
+use crate::victim::{files, forgets_the_recorder, scratch};
 
 /// Where it leaves its recording, below the directory that it is given.
 pub const RECORDINGS: &str = "recordings";
@@ -83,16 +83,7 @@ impl Daemon {
             .current_dir(home.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        for key in [
-            "",
-            "_DIR",
-            "_SNAPSHOT_DIR",
-            "_CAPACITY_MIB",
-            "_WINDOW",
-            "_FILTER",
-        ] {
-            command.env_remove(format!("TTLOG{key}"));
-        }
+        forgets_the_recorder(&mut command);
         let mut child = spawn(&mut command).expect("a process");
         let commands = child.stdin.take().expect("piped");
         let words = heard(child.stdout.take().expect("piped"));

@@ -14,7 +14,7 @@ use ttlog_reader::Opened;
 
 use crate::acks;
 use crate::daemon::{end, eventually, opened};
-use crate::victim::{files, scratch};
+use crate::victim::{files, forgets_the_recorder, scratch};
 
 /// The status that it exits with when nothing has gone wrong.
 pub const STATUS: i32 = 7;
@@ -219,9 +219,7 @@ impl Guest {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        for key in ["", "_DIR", "_SNAPSHOT_DIR", "_WINDOW", "_FILTER"] {
-            command.env_remove(format!("TTLOG{key}"));
-        }
+        forgets_the_recorder(&mut command);
         command.env("TTLOG_CAPACITY_MIB", setup.capacity_mib.to_string());
         command.env("TMPDIR", home.path());
         let environment = setup.environment.iter();

@@ -11,7 +11,7 @@ use ttlog_format::value::Value;
 use ttlog_reader::Opened;
 
 use crate::check;
-use crate::victim::{files, scratch};
+use crate::victim::{files, forgets_the_recorder, scratch};
 
 /// What becomes of one that has said its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,9 +128,7 @@ impl Swarm {
         if let Some((count, bytes)) = retain {
             command.args([count.to_string(), bytes.to_string()]);
         }
-        for key in ["", "_CAPACITY_MIB", "_WINDOW", "_FILTER"] {
-            command.env_remove(format!("TTLOG{key}"));
-        }
+        forgets_the_recorder(&mut command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         if fate == Fate::Panics {
             command.stderr(Stdio::null());

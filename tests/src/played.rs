@@ -56,6 +56,19 @@ impl Played {
         Ok(played)
     }
 
+    /// The same, and its children.
+    ///
+    /// # Panics
+    /// Where something is not so.
+    #[track_caller]
+    pub fn with_children(program: &str, act: &str, plan: &Plan) -> (Played, Vec<Child>) {
+        let played = Played::of(program, act, plan);
+        let played = played.unwrap_or_else(|violation| panic!("{act}: {violation}"));
+        let children = played.children();
+        let children = children.unwrap_or_else(|violation| panic!("{act}: {violation}"));
+        (played, children)
+    }
+
     /// The children of which it printed `child NUMBER PID END`, and that all that they
     /// said is in recordings of their own, or counted there. There is no other.
     ///

@@ -18,7 +18,7 @@ use ttlog::Stats;
 
 use crate::acks::Acks;
 use crate::plan::Adapter;
-use crate::victim::{files, scratch};
+use crate::victim::{files, forgets_the_recorder, scratch};
 
 /// The status that it ends with.
 pub const STATUS: u8 = 7;
@@ -209,16 +209,7 @@ impl Powered {
         let notes = home.path().join("notes");
         let mut command = Command::new(program);
         command.args(task.to_args()).arg(directory).arg(&notes);
-        for key in [
-            "",
-            "_DIR",
-            "_SNAPSHOT_DIR",
-            "_CAPACITY_MIB",
-            "_WINDOW",
-            "_FILTER",
-        ] {
-            command.env_remove(format!("TTLOG{key}"));
-        }
+        forgets_the_recorder(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let notes_of_it = Notes::create(&notes);
         let mut child = command.spawn().expect("it runs");

@@ -46,6 +46,21 @@ impl Home {
     }
 }
 
+/// Has a program know nothing of how the recorder of whoever starts it is set up.
+pub fn forgets_the_recorder(command: &mut Command) -> &mut Command {
+    for key in [
+        "",
+        "_DIR",
+        "_SNAPSHOT_DIR",
+        "_CAPACITY_MIB",
+        "_WINDOW",
+        "_FILTER",
+    ] {
+        command.env_remove(format!("TTLOG{key}"));
+    }
+    command
+}
+
 /// A new directory, in memory where that can be had.
 pub fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
@@ -97,12 +112,7 @@ impl Victim {
             .args(plan.to_args())
             .arg(&home.recordings)
             .arg(&home.acks);
-        for key in ["SNAPSHOT_DIR", "CAPACITY_MIB", "WINDOW", "FILTER"] {
-            command.env_remove(format!("TTLOG_{key}"));
-        }
-        command
-            .env_remove("TTLOG")
-            .env("TTLOG_DIR", &home.recordings);
+        forgets_the_recorder(&mut command).env("TTLOG_DIR", &home.recordings);
         command.envs(plan.environment.iter().map(|(k, v)| (k, v)));
         if let Some(uid) = plan.uid {
             std::fs::write(&home.acks, [])?;

@@ -16,11 +16,7 @@ fn plan() -> Plan {
 
 #[track_caller]
 fn played(act: &str, plan: &Plan) -> (Played, Vec<Child>) {
-    let played = Played::of(CHILDREN, act, plan);
-    let played = played.unwrap_or_else(|violation| panic!("{act}: {violation}"));
-    let children = played.children();
-    let children = children.unwrap_or_else(|violation| panic!("{act}: {violation}"));
-    (played, children)
+    Played::with_children(CHILDREN, act, plan)
 }
 
 #[test]

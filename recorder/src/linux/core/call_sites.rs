@@ -133,7 +133,7 @@ mod tests {
     use ttlog_format::salvage::salvage;
     use ttlog_format::value::Value;
 
-    /// The same event from so many call sites, the first of which says 0.
+    /// An event from each of so many call sites, counted on.
     macro_rules! said_from {
         ($n:ident: $($site:literal)*) => { $( { $n += 1; tracing::info!(n = $n, site = $site); } )* };
     }
