@@ -13,6 +13,7 @@ mod fatal;
 mod fork;
 mod guard;
 mod identity;
+mod index;
 mod kept;
 mod layer;
 mod limits;

@@ -5,9 +5,9 @@
 //! sequence number (or the span's id) and every word's position. Stale, moved,
 //! wild and half-written words are seen as such.
 //!
-//! It is a sum of independent products, so that the copy loop which computes it
-//! never waits for the word before. It detects damage; it is no defence against
-//! somebody who knows the key, which lies in the file.
+//! It is a sum of independent products, each of two neighbouring words, so that the
+//! copy loop which computes it never waits for the words before. It detects damage; it
+//! is no defence against somebody who knows the key, which lies in the file.
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 const FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
@@ -70,27 +70,45 @@ impl Key {
         Key(bits)
     }
 
-    /// What `word` at word position `position` adds to the sum.
+    /// What `word` at word position `position` adds to the sum, where it stands alone.
     #[inline]
     pub fn term(self, position: usize, word: u64) -> u64 {
         let key = self.0.wrapping_add((position as u64).wrapping_mul(GOLDEN));
-        let product = u128::from(word ^ key) * u128::from(FACTOR);
-        (product as u64) ^ ((product >> 64) as u64)
+        folded(word ^ key, FACTOR)
+    }
+
+    /// The sum, so far of nothing, over words from word position `position` on.
+    #[inline]
+    pub fn sum(self, position: usize) -> Sum {
+        Sum {
+            key: self.0.wrapping_add((position as u64).wrapping_mul(GOLDEN)),
+            sum: 0,
+        }
     }
 
     /// The check, of [`CHECK_BITS`] bits, of a sum of terms.
     #[inline]
     pub fn finish(self, sum: u64) -> u64 {
-        mix(sum ^ self.0) >> (64 - CHECK_BITS)
+        (sum ^ self.0).wrapping_mul(GOLDEN) >> (64 - CHECK_BITS)
     }
 
     /// The check over `words`, the first of which is at `position`.
+    #[inline]
     pub fn over(self, position: usize, words: &[u64]) -> u64 {
-        let sum = words
-            .iter()
-            .enumerate()
-            .map(|(i, &word)| self.term(position + i, word))
-            .fold(0u64, u64::wrapping_add);
+        self.finish(self.sum(position).over(words))
+    }
+
+    /// The check over a record at `position`: a header word and those behind it.
+    #[inline]
+    pub fn over_record(self, position: usize, header: u64, body: &[u64]) -> u64 {
+        let mut sum = self.sum(position);
+        let sum = match body.split_first() {
+            None => sum.over(&[header]),
+            Some((&second, rest)) => {
+                sum.add_pair([header, second]);
+                sum.over(rest)
+            }
+        };
         self.finish(sum)
     }
 
@@ -122,10 +140,56 @@ impl Key {
     }
 }
 
+/// A sum over words, in the order in which they are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Sum {
+    /// The key of the next word.
+    key: u64,
+    sum: u64,
+}
+
+impl Sum {
+    /// Adds the next two words.
+    #[inline]
+    pub fn add_pair(&mut self, [first, second]: [u64; 2]) {
+        let next = self.key.wrapping_add(GOLDEN);
+        let product = folded(first ^ self.key, second ^ next);
+        self.sum = self.sum.wrapping_add(product);
+        self.key = next.wrapping_add(GOLDEN);
+    }
+
+    /// Adds a word that no other follows.
+    #[inline]
+    pub fn add_last(&mut self, word: u64) {
+        self.sum = self.sum.wrapping_add(folded(word ^ self.key, FACTOR));
+    }
+
+    /// Adds words that no others follow, and gives the sum.
+    #[inline]
+    fn over(mut self, words: &[u64]) -> u64 {
+        let (pairs, last) = words.as_chunks();
+        pairs.iter().for_each(|&pair| self.add_pair(pair));
+        last.iter().for_each(|&word| self.add_last(word));
+        self.sum
+    }
+
+    /// The sum.
+    #[inline]
+    pub fn total(self) -> u64 {
+        self.sum
+    }
+}
+
+/// The product of 128 bits, its halves folded into one.
+#[inline]
+fn folded(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
 #[inline]
 fn mix(x: u64) -> u64 {
-    let product = u128::from(x ^ GOLDEN) * u128::from(FACTOR);
-    let folded = (product as u64) ^ ((product >> 64) as u64);
+    let folded = folded(x ^ GOLDEN, FACTOR);
     (folded ^ (folded >> 29)).wrapping_mul(GOLDEN)
 }
 

@@ -8,9 +8,9 @@
 //!   Event         site, values…                 in the thread's current span
 //!   EventIn       site, span, values…           in the span named by the event
 //!   EventRoot     site, values…                 in no span
-//!   SpanOpen      site, span, parent, values…   parent 0: none
+//!   SpanOpen      site, span, parent, values…, entered   parent 0: none
 //!   SpanEnter     span
-//!   SpanExit      span
+//!   SpanExit      span, closed
 //!   SpanClose     span
 //!   SpanValues    span, values…                 fields recorded later
 //!   SpanFollows   span, the span that it follows from
@@ -22,6 +22,12 @@
 //!
 //! Why is the check in the length's word? A length that is not checked sends
 //! the reader into the middle of the next record; one that is, costs a record.
+//!
+//! Most spans are entered as soon as they are opened, and closed as soon as they are
+//! left. So the record before may say that too: `entered` and `closed` are how many
+//! ticks later it happened, 0 where it did not or has a record of its own. They are
+//! stored when the record has been committed: outside of its check, and guarded each
+//! by itself.
 
 use crate::check::Key;
 use crate::{BLOCK_WORDS, RECORD_MAX_WORDS};
@@ -88,6 +94,12 @@ impl Kind {
         })
     }
 
+    /// Whether the last word of such a record may be stored when it has been committed.
+    #[inline]
+    pub fn has_later_word(self) -> bool {
+        matches!(self, Kind::SpanOpen | Kind::SpanExit)
+    }
+
     /// Whether a record of this kind is counted as an event.
     #[inline]
     pub fn is_event(self) -> bool {
@@ -136,8 +148,17 @@ pub struct Raw<'a> {
     pub kind: Kind,
     /// Where its header is, in words from the beginning of the block or slot.
     pub position: usize,
-    /// Its words, header included.
+    /// Its words, header included, and without the one that is stored later.
     pub words: &'a [u64],
+    /// What was stored later, in ticks; 0: nothing.
+    pub later: u32,
+}
+
+impl Raw<'_> {
+    /// Where the next record begins.
+    pub fn end(&self) -> usize {
+        self.position + self.words.len() + usize::from(self.kind.has_later_word())
+    }
 }
 
 /// The record at word `position` of `area`, or `None` if what is there is none
@@ -150,29 +171,35 @@ pub fn at(area: &[u64], position: usize, key: Key) -> Option<Raw<'_>> {
         return None;
     }
     let words = area.get(position..position.checked_add(len)?)?;
+    let (words, later) = match words.split_last() {
+        Some((&later, words)) if kind.has_later_word() => (words, key.guarded(later)?),
+        _ => (words, 0),
+    };
     let plain = first & ((1 << HEADER_BITS) - 1);
-    let sum = words[1..]
-        .iter()
-        .enumerate()
-        .map(|(i, &word)| key.term(position + 1 + i, word))
-        .fold(key.term(position, plain), u64::wrapping_add);
-    (key.finish(sum) == first >> HEADER_BITS).then_some(Raw {
+    let check = key.over_record(position, plain, words.get(1..)?);
+    (check == first >> HEADER_BITS).then_some(Raw {
         kind,
         position,
         words,
+        later,
     })
 }
 
-/// Writes the check of the record in `words`, which will stand at `position`.
+/// Writes the check of the record in `words`, which will stand at `position`, and
+/// guards the number in the word that is stored later, if it has one.
 ///
 /// For tests and cold paths; the recorder computes it while it copies.
 pub fn seal_in_place(words: &mut [u64], position: usize, key: Key) {
-    if let Some(first) = words.first_mut() {
-        *first &= (1 << HEADER_BITS) - 1;
-        let plain = *first;
-        let check = key.over(position, words);
-        words[0] = seal(plain, check);
-    }
+    let Some((first, body)) = words.split_first_mut() else {
+        return;
+    };
+    *first &= (1 << HEADER_BITS) - 1;
+    let later = usize::from(kind(*first).is_some_and(Kind::has_later_word));
+    let (body, later) = body.split_at_mut(body.len().saturating_sub(later));
+    later
+        .iter_mut()
+        .for_each(|word| *word = key.guard(*word as u32));
+    *first = seal(*first, key.over_record(position, *first, body));
 }
 
 /// Walks the records of `area` from `start` to `end` (in words): every record
@@ -210,7 +237,7 @@ impl<'a> Iterator for Walk<'a> {
     fn next(&mut self) -> Option<Raw<'a>> {
         while self.position < self.end {
             if let Some(record) = at(self.area, self.position, self.key) {
-                self.position += record.words.len();
+                self.position = record.end();
                 return Some(record);
             }
             self.damaged = true;
@@ -264,6 +291,23 @@ mod tests {
             let expected: Vec<usize> = starts.iter().copied().filter(|&s| s != starts[which]).collect();
             prop_assert_eq!(read, expected);
             prop_assert!(walk.damaged());
+        }
+
+        #[test]
+        fn a_word_that_is_stored_later_is_guarded(body in proptest::collection::vec(any::<u64>(), 1..12), later in any::<u32>(), bit in 0..64u32) {
+            let key = Key::of_block(1, 2);
+            let mut area = vec![header(Kind::SpanExit, body.len() + 2)];
+            area.extend(&body);
+            area.push(0);
+            seal_in_place(&mut area, 0, key);
+            prop_assert_eq!(at(&area, 0, key).map(|record| record.later), Some(0));
+            let last = area.len() - 1;
+            area[last] = key.guard(later);
+            let record = at(&area, 0, key).unwrap();
+            prop_assert_eq!((record.later, &record.words[1..]), (later, &body[..]));
+            prop_assert_eq!(record.end(), area.len());
+            area[last] ^= 1 << bit;
+            prop_assert!(at(&area, 0, key).is_none());
         }
 
         #[test]

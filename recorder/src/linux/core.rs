@@ -37,6 +37,7 @@ mod threads;
 
 use incidents::Incidents;
 pub(crate) use incidents::{Struck, Trace};
+pub(crate) use records::Parent;
 pub(crate) use snapshots::Snapshots;
 
 /// The words that descriptions may take before a record.
@@ -119,6 +120,12 @@ impl std::ops::Deref for Here<'_> {
 }
 
 impl<'a> Here<'a> {
+    /// The core, as long as it lives.
+    #[inline]
+    pub(crate) fn core(self) -> &'a Core {
+        self.0
+    }
+
     /// The recording's path.
     pub(crate) fn path(self) -> &'a std::path::Path {
         &self.0.path

@@ -1,6 +1,6 @@
 //! What `tracing` hands over, as records: the part that both adapters share.
 
-use crate::linux::core::Core;
+use crate::linux::core::{Core, Parent};
 use crate::linux::scratch::Scratch;
 use crate::linux::sites::address;
 use tracing_core::Event;
@@ -33,22 +33,19 @@ pub(crate) fn event(core: &Core, event: &Event<'_>, find: impl Fn(&Id) -> Option
     }
 }
 
-/// The parent that a new span has.
-pub(crate) fn parent(
+/// Opens a span; `find` gives the recording's span for an id.
+#[inline]
+pub(crate) fn open(
     core: &Core,
     attributes: &Attributes<'_>,
     find: impl Fn(&Id) -> Option<SpanId>,
-) -> Option<SpanId> {
-    if attributes.is_contextual() {
-        core.here()?.current()
+) -> SpanId {
+    let parent = if attributes.is_contextual() {
+        Parent::Current
     } else {
         let parent = attributes.parent().and_then(find);
-        parent.filter(|&span| core.knows(span))
-    }
-}
-
-/// Opens a span.
-pub(crate) fn open(core: &Core, attributes: &Attributes<'_>, parent: Option<SpanId>) -> SpanId {
+        Parent::Given(parent.filter(|&span| core.knows(span)))
+    };
     let metadata = attributes.metadata();
     let mut scratch = Scratch::new(metadata.fields().len());
     [0, 0, address(metadata), 0, 0]

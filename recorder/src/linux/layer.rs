@@ -4,50 +4,138 @@
 //! says which span of the recording each is. The index is the layer's alone,
 //! since two registries give out the same ids. It has places for twice as many
 //! spans as have slots; those beyond are found, more slowly, through the Registry.
+//!
+//! The filter is one of `tracing_subscriber`'s for single layers, which keeps out what
+//! other layers still see. Whether it let a span through is known without it: a span
+//! that is in the index is one of ours.
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use crate::linux::core::{Core, Here};
-use crate::linux::sync::{AtomicU64, Ordering, zeros};
+use crate::linux::index::Index;
+use crate::linux::sync::{AtomicU64, Ordering};
 use tracing_core::span::{Attributes, Id, Record};
-use tracing_core::{Event, Interest, Metadata, Subscriber};
+use tracing_core::{Dispatch, Event, Interest, LevelFilter, Metadata, Subscriber};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{Filtered, Targets};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 use ttlog_format::span::SpanId;
 
-/// Records what comes through a `tracing_subscriber` registry.
+/// Records what comes through a `tracing_subscriber` registry, and its recorder's filter.
 ///
-/// Made by [`Recorder::layer`](crate::Recorder::layer), which puts the
-/// recorder's filter in front of it.
+/// Made by [`Recorder::layer`](crate::Recorder::layer).
 ///
 /// What it cannot promise: the Registry itself panics past 4,096 live threads, and
 /// aborts when a span is opened in a thread-local's destructor; a signal handler that
 /// opens spans may wait for the Registry for ever, and where it logs events, a debug build
 /// of `tracing-subscriber` panics by an assertion of its own. A program that wants
 /// nothing but the recording uses [`Subscriber`](crate::Subscriber).
-pub struct Layer {
-    core: Option<Arc<Core>>,
-    index: Index,
+pub struct Layer<S> {
+    filtered: Filtered<Unfiltered, Targets, S>,
 }
 
-impl Layer {
-    pub(crate) fn new(core: Option<Arc<Core>>, span_slots: usize) -> Layer {
-        Layer {
+impl<S> Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    pub(crate) fn new(core: Option<Arc<Core>>, filter: Targets, span_slots: usize) -> Layer<S> {
+        let unfiltered = Unfiltered {
             core,
             index: Index::new(span_slots),
+            beside: AtomicU64::new(0),
+        };
+        Layer {
+            filtered: unfiltered.with_filter(filter),
         }
     }
 }
 
-impl std::fmt::Debug for Layer {
+impl<S> std::fmt::Debug for Layer<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let core = self.filtered.inner().core.as_ref();
         f.debug_struct("Layer")
-            .field("recording", &self.core.as_ref().map(|core| &core.path))
+            .field("recording", &core.map(|core| &core.path))
             .finish()
     }
 }
 
-impl<S> tracing_subscriber::Layer<S> for Layer
+impl<S> tracing_subscriber::Layer<S> for Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        self.filtered.on_register_dispatch(dispatch);
+    }
+
+    fn on_layer(&mut self, subscriber: &mut S) {
+        self.filtered.on_layer(subscriber);
+    }
+
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        self.filtered.register_callsite(metadata)
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
+        self.filtered.enabled(metadata, context)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.filtered.max_level_hint()
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, context: Context<'_, S>) -> bool {
+        self.filtered.event_enabled(event, context)
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        self.filtered.on_event(event, context);
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        self.filtered.on_new_span(attributes, id, context);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        self.filtered.inner().record(id, values, &context);
+    }
+
+    fn on_follows_from(&self, id: &Id, follows: &Id, context: Context<'_, S>) {
+        self.filtered.inner().follows(id, follows, &context);
+    }
+
+    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        self.filtered.inner().enter(id, &context);
+    }
+
+    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
+        self.filtered.inner().exit(id, &context);
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        self.filtered.inner().close(&id, &context);
+    }
+
+    // By this others find out that a filter of its own is in here, and which.
+    unsafe fn downcast_raw(&self, id: TypeId) -> Option<*const ()> {
+        if id == TypeId::of::<Layer<S>>() {
+            return Some(std::ptr::from_ref(self).cast());
+        }
+        // SAFETY: what it gives is a part of `self`, valid as long, and of the type asked for.
+        unsafe { self.filtered.downcast_raw(id) }
+    }
+}
+
+/// The layer without its filter.
+struct Unfiltered {
+    core: Option<Arc<Core>>,
+    index: Index,
+    /// How many spans the index had no place for.
+    beside: AtomicU64,
+}
+
+impl<S> tracing_subscriber::Layer<S> for Unfiltered
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -58,31 +146,43 @@ where
         Interest::always()
     }
 
+    #[inline]
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if let Some(core) = &self.core {
             crate::linux::encode::event(core, event, |id| self.find(id, &context));
         }
     }
 
+    #[inline]
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(core) = &self.core {
-            let parent =
-                crate::linux::encode::parent(core, attributes, |id| self.find(id, &context));
-            let span = crate::linux::encode::open(core, attributes, parent);
+            let span = crate::linux::encode::open(core, attributes, |id| self.find(id, &context));
             if !self.index.insert(id, span) {
                 self.put_beside(id, span, &context);
             }
         }
     }
+}
 
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let (Some(core), Some(span)) = (&self.core, self.find(id, &context)) {
+/// Which span of the recording a span of the Registry is, kept among the
+/// Registry's own data: by layer, for those that the layer's index has no place for.
+struct Beside(Vec<(usize, SpanId)>);
+
+impl Unfiltered {
+    fn record<S>(&self, id: &Id, values: &Record<'_>, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        if let (Some(core), Some(span)) = (&self.core, self.find(id, context)) {
             crate::linux::encode::values(core, span, values);
         }
     }
 
-    fn on_follows_from(&self, id: &Id, follows: &Id, context: Context<'_, S>) {
-        let found = [id, follows].map(|id| self.find(id, &context));
+    fn follows<S>(&self, id: &Id, follows: &Id, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let found = [id, follows].map(|id| self.find(id, context));
         if let [Some(span), Some(follows)] = found
             && let Some(core) = &self.core
             && let Some(here) = core.here_for(span)
@@ -92,40 +192,43 @@ where
         }
     }
 
-    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        if let Some(span) = self.find(id, &context)
+    #[inline]
+    fn enter<S>(&self, id: &Id, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        if let Some(span) = self.find(id, context)
             && let Some(here) = self.here_for(span)
         {
             here.enter(span);
         }
     }
 
-    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        if let Some(span) = self.find(id, &context)
+    #[inline]
+    fn exit<S>(&self, id: &Id, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        if let Some(span) = self.find(id, context)
             && let Some(here) = self.here_for(span)
         {
             here.exit(span);
         }
     }
 
-    fn on_close(&self, id: Id, context: Context<'_, S>) {
-        let span = self
-            .index
-            .remove(&id)
-            .or_else(|| self.beside(&id, &context));
-        if let Some(span) = span
+    #[inline]
+    fn close<S>(&self, id: &Id, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let indexed = self.index.remove(id);
+        if let Some(span) = indexed.or_else(|| self.beside(id, context))
             && let Some(here) = self.here_for(span)
         {
             here.close(span);
         }
     }
-}
 
-/// Which span of the recording a span of the Registry is, kept among the
-/// Registry's own data: by layer, for those that the layer's index has no place for.
-struct Beside(Vec<(usize, SpanId)>);
-
-impl Layer {
     #[inline]
     fn here_for(&self, span: SpanId) -> Option<Here<'_>> {
         self.core.as_ref()?.here_for(span)
@@ -140,15 +243,26 @@ impl Layer {
         span.or_else(|| self.beside(id, context))
     }
 
-    #[cold]
+    #[inline]
     fn beside<S>(&self, id: &Id, context: &Context<'_, S>) -> Option<SpanId>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let are_any = self.beside.load(Ordering::Relaxed) != 0;
+        are_any.then(|| self.find_beside(id, context)).flatten()
+    }
+
+    #[cold]
+    fn find_beside<S>(&self, id: &Id, context: &Context<'_, S>) -> Option<SpanId>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let span = context.span(id)?;
         let extensions = span.extensions();
         let Beside(spans) = extensions.get()?;
-        let mine = spans.iter().find(|(layer, _)| *layer == self.number());
+        let mine = spans
+            .iter()
+            .find(|(layer, _)| *layer == self.index.number());
         mine.map(|&(_, span)| span)
     }
 
@@ -162,110 +276,14 @@ impl Layer {
         };
         let mut extensions = of_registry.extensions_mut();
         let Beside(mut spans) = extensions.remove().unwrap_or(Beside(Vec::new()));
-        spans.push((self.number(), span));
+        spans.push((self.index.number(), span));
         extensions.insert(Beside(spans));
-    }
-
-    /// What tells this layer from the others.
-    fn number(&self) -> usize {
-        self.index.places.as_ptr() as usize
-    }
-}
-
-/// How many places a lookup looks at: eight cache lines at most, one as a rule.
-const PLACES: usize = 32;
-
-/// Which span of the recording each id of the Registry is.
-///
-/// A table open to all threads: a key is put into the first free one of the few
-/// places that its hash allows, and every lookup looks at all of them, so that
-/// taking one out leaves no hole that matters.
-struct Index {
-    places: Box<[Place]>,
-}
-
-#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
-#[cfg_attr(loom, derive(Default))]
-struct Place {
-    /// The Registry's id, 0 where the place is free.
-    key: AtomicU64,
-    /// The recording's.
-    span: AtomicU64,
-}
-
-impl Index {
-    /// An index with places for twice as many spans; with none where memory does
-    /// not suffice, and the Registry keeps them all.
-    fn new(span_slots: usize) -> Index {
-        let len = (span_slots.max(PLACES) * 2).next_power_of_two();
-        Index {
-            places: zeros(len).unwrap_or_default(),
-        }
-    }
-
-    fn places(&self, id: &Id) -> impl Iterator<Item = &Place> {
-        let hash = id.into_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let first = (hash as usize) & !7;
-        let mask = self.places.len().saturating_sub(1);
-        (first..first + PLACES).filter_map(move |place| self.places.get(place & mask))
-    }
-
-    /// Whether there was a place.
-    fn insert(&self, id: &Id, span: SpanId) -> bool {
-        let free = self.places(id).find(|Place { key, .. }| {
-            key.load(Ordering::Relaxed) == 0
-                && key
-                    .compare_exchange(0, id.into_u64(), Ordering::Acquire, Ordering::Relaxed)
-                    .is_ok()
-        });
-        if let Some(place) = free {
-            place.span.store(span.to_u64(), Ordering::Release);
-        }
-        free.is_some()
-    }
-
-    #[inline]
-    fn place(&self, id: &Id) -> Option<&Place> {
-        let key = id.into_u64();
-        self.places(id)
-            .find(|place| place.key.load(Ordering::Acquire) == key)
-    }
-
-    #[inline]
-    fn find(&self, id: &Id) -> Option<SpanId> {
-        SpanId::from_u64(self.place(id)?.span.load(Ordering::Acquire))
-    }
-
-    fn remove(&self, id: &Id) -> Option<SpanId> {
-        let place = self.place(id)?;
-        let span = place.span.swap(0, Ordering::Acquire);
-        place.key.store(0, Ordering::Release);
-        SpanId::from_u64(span)
+        self.beside.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn every_id_is_found_until_it_is_taken_out() {
-        let index = Index::new(64);
-        let span = |n: u64| SpanId::in_slot(n as u32, 1);
-        let ids: Vec<u64> = (1..=64).map(|n| n << 20 | n).collect();
-        for round in 0..100 {
-            for &n in &ids {
-                assert!(index.insert(&Id::from_u64(n), span(n + round)));
-            }
-            for &n in &ids {
-                assert_eq!(index.find(&Id::from_u64(n)), Some(span(n + round)));
-            }
-            for &n in &ids {
-                assert_eq!(index.remove(&Id::from_u64(n)), Some(span(n + round)));
-                assert_eq!(index.find(&Id::from_u64(n)), None);
-            }
-        }
-    }
 
     #[test]
     fn every_span_that_the_registry_closes_is_closed() {

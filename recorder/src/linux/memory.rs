@@ -10,6 +10,7 @@ use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags, madvise, mmap_anonymou
 use std::ffi::c_void;
 use std::io;
 use ttlog_format::check::Key;
+use ttlog_format::record;
 
 /// The words of a recording.
 pub(crate) struct Memory {
@@ -147,6 +148,20 @@ impl Memory {
         }
     }
 
+    /// Has the processor fetch the cache line of a word that is to be stored to soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, word: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(word) = self.word(word) {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a hint, which neither loads nor faults, and every x86_64 processor
+            // has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(word.cast()) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = word;
+    }
+
     /// Loads a word; 0 out of bounds.
     #[inline]
     pub(crate) fn load(&self, word: usize, order: Ordering) -> u64 {
@@ -192,25 +207,45 @@ impl Memory {
         (word < self.words).then(|| unsafe { self.base.add(word) })
     }
 
-    /// Stores the words of a record behind its header at `at`, which is word
-    /// `position` of its area, and returns the sum of their terms.
+    /// Stores the words of a record, whose header has no check yet, at `at`, which is
+    /// word `position` of its area, and then its header with its check.
     #[inline]
-    pub(crate) fn copy_in(&self, at: usize, body: &[u64], key: Key, position: usize) -> u64 {
-        let mut sum = 0u64;
+    pub(crate) fn store_record(&self, at: usize, words: &[u64], key: Key, position: usize) {
+        let sum = self.copy_in(at, words, key, position);
+        if let Some(&header) = words.first() {
+            self.store(at, record::seal(header, key.finish(sum)));
+        }
+    }
+
+    /// Stores words and returns the sum over them.
+    #[inline]
+    fn copy_in(&self, at: usize, words: &[u64], key: Key, position: usize) -> u64 {
+        let mut sum = key.sum(position);
         if at
-            .checked_add(body.len())
+            .checked_add(words.len())
             .is_none_or(|end| end > self.words)
         {
-            return sum;
+            return sum.total();
         }
-        for (i, &word) in body.iter().enumerate() {
+        let put = |place: usize, word: u64| {
             // SAFETY: in bounds of the allocation that `base` points to, as checked above.
-            let place = unsafe { self.base.add(at + i) };
+            let place = unsafe { self.base.add(place) };
             // SAFETY: a word of ours, see `word`.
             unsafe { (*place).store(word, Ordering::Relaxed) }
-            sum = sum.wrapping_add(key.term(position + i, word));
+        };
+        let mut place = at;
+        let (pairs, last) = words.as_chunks();
+        for &[first, second] in pairs {
+            put(place, first);
+            put(place + 1, second);
+            sum.add_pair([first, second]);
+            place += 2;
         }
-        sum
+        if let &[word] = last {
+            put(place, word);
+            sum.add_last(word);
+        }
+        sum.total()
     }
 }
 

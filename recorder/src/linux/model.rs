@@ -200,6 +200,42 @@ fn a_reader_sees_whole_records_up_to_the_commit() {
 }
 
 #[test]
+fn what_a_record_says_later_is_nothing_or_what_was_said() {
+    const WORDS: usize = 4;
+    Tally::explore(
+        |tally| {
+            let memory = Arc::new(Memory::heap(HEADER_WORDS + WORDS));
+            let key = header(1).key();
+            let writer = {
+                let memory = Arc::clone(&memory);
+                loom::thread::spawn(move || {
+                    let mut open = OpenBlock::begin(&memory, 0, &header(1));
+                    open.publish(&memory, &header(1), 0);
+                    open.append_with_later(&memory, &[record::header(Kind::SpanExit, WORDS), 5, 7]);
+                    memory.store(HEADER_WORDS + WORDS - 1, key.guard(9));
+                })
+            };
+            let mut words = vec![0; HEADER_WORDS];
+            words[word::COMMIT] = memory.load(word::COMMIT, Ordering::Acquire);
+            let commit = block::committed(&words, key);
+            let end = commit.map_or(HEADER_WORDS, |commit| commit.bytes / 8);
+            words.extend((HEADER_WORDS..end).map(|i| memory.load(i, Ordering::Relaxed)));
+            tally.count(match record::at(&words, HEADER_WORDS, key) {
+                None if end == HEADER_WORDS => "no record",
+                None => panic!("a torn record below the commit"),
+                Some(record) if record.later == 0 => "nothing yet",
+                Some(record) => {
+                    assert_eq!(record.later, 9);
+                    "said"
+                }
+            });
+            writer.join().unwrap();
+        },
+        &["no record", "nothing yet", "said"],
+    );
+}
+
+#[test]
 #[cfg_attr(ttlog_seeded_commit_order, ignore = "appends in the seeded order")]
 fn a_block_that_is_taken_for_another_is_never_read_as_a_mix() {
     Tally::explore(
@@ -360,14 +396,13 @@ fn last_words_are_kept_from_a_taker_that_sees_them_end() {
 }
 
 fn open_span(spans: &Spans, memory: &Memory, ticks: u64) -> SpanId {
+    let header = record::header(Kind::SpanOpen, 6);
     let opening = Opening {
-        ticks,
-        address: 2,
+        words: &mut [header, ticks, 2, 0, 0],
         site: 3,
         parent: None,
-        values: &[],
     };
-    spans.open(memory, RECORDING, &Number::new(0), &opening).0
+    spans.open(memory, RECORDING, &Number::new(0), opening).0
 }
 
 #[test]

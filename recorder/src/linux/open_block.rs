@@ -7,9 +7,9 @@
 
 use crate::linux::memory::Memory;
 use crate::linux::sync::{Ordering, fence};
+use ttlog_format::BLOCK_WORDS;
 use ttlog_format::block::{self, HEADER_WORDS, Header, Next, word};
 use ttlog_format::check::Key;
-use ttlog_format::{BLOCK_WORDS, record};
 
 /// Where a block's next record goes.
 #[derive(Clone, Copy)]
@@ -46,16 +46,20 @@ impl OpenBlock {
         self.commit_to(memory, self.position, events);
     }
 
+    /// Appends a record, of which the words behind `words` are one that is stored later,
+    /// and commits it.
+    #[inline]
+    pub(crate) fn append_with_later(&mut self, memory: &Memory, words: &[u64]) {
+        self.write(memory, words);
+        memory.store(self.base + self.position, self.key.guard(0));
+        self.position += 1;
+        self.commit_to(memory, self.position, self.events);
+    }
+
     /// Writes a record's words without committing them.
     #[inline]
     pub(crate) fn write(&mut self, memory: &Memory, words: &[u64]) {
-        let Some((&header, body)) = words.split_first() else {
-            return;
-        };
-        let at = self.base + self.position;
-        let sum = memory.copy_in(at + 1, body, self.key, self.position + 1);
-        let sum = sum.wrapping_add(self.key.term(self.position, header));
-        memory.store(at, record::seal(header, self.key.finish(sum)));
+        memory.store_record(self.base + self.position, words, self.key, self.position);
         self.position += words.len();
     }
 

@@ -110,6 +110,15 @@ impl Pool {
             .or_else(|| self.take_from(0, kept_since))
     }
 
+    /// The block that will probably be taken next: a hint.
+    pub(crate) fn next(&self) -> Option<u32> {
+        let fresh = self.fresh.load(Ordering::Relaxed);
+        if fresh < self.states.len() as u64 {
+            return Some(fresh as u32);
+        }
+        self.full.peek().map(|entry| entry.index)
+    }
+
     /// Takes the first block that may be taken from `place` on, however young.
     pub(crate) fn take_near(&self, place: usize) -> Option<Taken> {
         self.take_from(place, 0)

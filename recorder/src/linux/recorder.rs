@@ -7,8 +7,7 @@ use crate::linux::core::Core;
 use crate::linux::{registry, snapshot};
 use crate::{Error, Layer, Stats, Subscriber};
 use tracing_core::LevelFilter;
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::{Filtered, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Filter;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -56,11 +55,11 @@ impl Recorder {
     /// assert_eq!(recorder.stats().events, 1);
     /// # Ok(()) }
     /// ```
-    pub fn layer<S>(&self) -> Filtered<Layer, Targets, S>
+    pub fn layer<S>(&self) -> Layer<S>
     where
         S: tracing_core::Subscriber + for<'a> LookupSpan<'a>,
     {
-        Layer::new(self.core.clone(), self.span_slots).with_filter(self.filter.clone())
+        Layer::new(self.core.clone(), self.filter.clone(), self.span_slots)
     }
 
     /// A subscriber that does nothing but record.

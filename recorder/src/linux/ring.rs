@@ -6,15 +6,22 @@
 //! Numbers are atomics for the sake of `Sync` alone; who owns the ring is what
 //! orders them: the pool's state of the block hands both over.
 
+use crate::linux::memory::Memory;
 use crate::linux::open_block::OpenBlock;
 use crate::linux::pool::NO_BLOCK;
 use crate::linux::sync::{AtomicU64, Number, Numbers, Ordering};
+use ttlog_format::BLOCK_WORDS;
 use ttlog_format::block::THREAD_NAME_BYTES;
 use ttlog_format::check::Key;
+use ttlog_format::clock::Sample;
+use ttlog_format::record::Kind;
 use ttlog_format::span::SpanId;
 
 /// How many entered spans a thread's stack holds; deeper ones are counted.
 pub(crate) const STACK: usize = 256;
+
+/// How many words lie between what is written and what is prefetched: a few records.
+const AHEAD: u64 = 128;
 
 /// How many spans a thread remembers to have described in its block.
 const DESCRIBED: usize = 32;
@@ -31,6 +38,8 @@ pub(crate) struct Ring {
     /// words are there. Or [`NO_BLOCK`].
     pub(crate) previous: Number,
     base: Number,
+    /// Where the block begins that will probably be the next.
+    pub(crate) next_base: Number,
     key: Number,
     position: Number,
     block_events: Number,
@@ -43,9 +52,17 @@ pub(crate) struct Ring {
     pub(crate) thread: Number,
     pub(crate) thread_id: Number,
     name: Numbers<{ THREAD_NAME_BYTES / 8 }>,
+    /// When the thread last sampled all clocks, and what they said.
+    sample: Numbers<4>,
     depth: Number,
     stack: Numbers<STACK>,
     described: Numbers<DESCRIBED>,
+    /// The newest record that has a word to be stored later, as long as that may be:
+    /// the span that it is about, its kind, its ticks, and the recording's word.
+    later_span: Number,
+    later_kind: Number,
+    later_ticks: Number,
+    later_word: Number,
     /// Where the thread looks for a free span slot first.
     pub(crate) slot_hint: Number,
 }
@@ -60,6 +77,7 @@ impl Ring {
         self.events_before.set(0);
         self.dropped.store(0, Ordering::Relaxed);
         self.told.set(0);
+        self.set_sample(Sample::from_words([0; 4]));
         self.depth.set(0);
         self.busy.store(0, Ordering::Relaxed);
         self.forget_described();
@@ -102,20 +120,71 @@ impl Ring {
         }
     }
 
+    /// Appends to the block.
+    #[inline]
+    pub(crate) fn append(&self, append: impl FnOnce(&mut OpenBlock)) {
+        let mut block = self.open_block();
+        append(&mut block);
+        self.advance(&block);
+    }
+
     /// Remembers how far the block is written.
     #[inline]
-    pub(crate) fn advance(&self, block: &OpenBlock) {
+    fn advance(&self, block: &OpenBlock) {
         self.position.set(block.position as u64);
         self.block_events.set(u64::from(block.events));
     }
 
+    /// Has the processor fetch what is written to after the next few records.
+    #[inline]
+    pub(crate) fn prefetch(&self, memory: &Memory) {
+        let ahead = self.position.get() + AHEAD;
+        let at = match ahead.checked_sub(BLOCK_WORDS as u64) {
+            None => self.base.get() + ahead,
+            Some(behind) => self.next_base.get() + behind,
+        };
+        memory.prefetch(at as usize);
+        memory.prefetch(at as usize + 8);
+    }
+
     /// Goes on in another block.
     pub(crate) fn move_to(&self, index: u32, sequence: u64, block: &OpenBlock) {
+        self.later_span.set(0);
         self.block.set(u64::from(index));
         self.sequence.set(sequence);
         self.base.set(block.base as u64);
         self.key.set(block.key.to_bits());
         self.advance(block);
+    }
+
+    /// How many words are left in the block.
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        BLOCK_WORDS - self.position.get() as usize
+    }
+
+    /// Remembers that the record just appended has a word to be stored later.
+    #[inline]
+    pub(crate) fn may_say_later(&self, kind: Kind, span: SpanId, ticks: u64) {
+        self.later_span.set(span.to_u64());
+        self.later_kind.set(kind as u64);
+        self.later_ticks.set(ticks);
+        self.later_word
+            .set(self.base.get() + self.position.get() - 1);
+    }
+
+    /// Which word takes what more is to be said of a span, and what: if the thread's
+    /// newest record is of that kind and about that span, and has said nothing yet.
+    #[inline]
+    pub(crate) fn say_later(&self, kind: Kind, span: SpanId, ticks: u64) -> Option<(usize, u64)> {
+        let word = self.later_word.get();
+        let is_newest = self.later_span.get() == span.to_u64()
+            && self.later_kind.get() == kind as u64
+            && word + 1 == self.base.get() + self.position.get();
+        let after = ticks.saturating_sub(self.later_ticks.get()).max(1);
+        let after = u32::try_from(after).ok().filter(|_| is_newest)?;
+        self.later_span.set(0);
+        Some((word as usize, Key::from_bits(self.key.get()).guard(after)))
     }
 
     /// Events in the block.
@@ -126,6 +195,17 @@ impl Ring {
     /// Events that the thread has recorded.
     pub(crate) fn events(&self) -> u64 {
         self.events_before.get() + self.block_events.get()
+    }
+
+    /// The last sample of all clocks; all zeros where there is none.
+    pub(crate) fn sample(&self) -> Sample {
+        Sample::from_words(std::array::from_fn(|i| self.sample[i].get()))
+    }
+
+    pub(crate) fn set_sample(&self, sample: Sample) {
+        for (word, value) in self.sample.iter().zip(sample.to_words()) {
+            word.set(value);
+        }
     }
 
     pub(crate) fn set_name(&self, name: [u8; THREAD_NAME_BYTES]) {
@@ -199,7 +279,7 @@ impl Ring {
 
 #[inline]
 fn place(span: SpanId) -> usize {
-    (span.to_u64() as usize ^ (span.generation() as usize)) % DESCRIBED
+    span.to_u64() as usize % DESCRIBED
 }
 
 #[cfg(all(test, not(loom)))]

@@ -9,16 +9,19 @@ use std::mem::MaybeUninit;
 use tracing_core::field::{Field, Visit};
 use ttlog_format::RECORD_MAX_WORDS;
 use ttlog_format::record;
-use ttlog_format::value::{Kind, head, text_head, text_room, words_of};
+use ttlog_format::value::{Kind, TEXT_KEPT_BYTES, head, text_head, text_room, words_of};
 
 const _: () = assert!(
     cfg!(target_endian = "little") || !crate::SUPPORTED,
     "texts are copied in the byte order of memory"
 );
 
+/// The words of a record that its maker fills: one is left for what is stored later.
+const WORDS: usize = RECORD_MAX_WORDS - 1;
+
 /// The words of a record; those below `len` are initialised.
 pub(crate) struct Scratch {
-    words: [MaybeUninit<u64>; RECORD_MAX_WORDS],
+    words: [MaybeUninit<u64>; WORDS],
     len: usize,
     /// Fields of the call site, for the room that a long text may take.
     fields: usize,
@@ -30,7 +33,7 @@ impl Scratch {
     pub(crate) fn new(fields: usize) -> Scratch {
         Scratch {
             // Without `const` the compiler copies a value, that is, zeroes 2 KB.
-            words: [const { MaybeUninit::uninit() }; RECORD_MAX_WORDS],
+            words: [const { MaybeUninit::uninit() }; WORDS],
             len: 0,
             fields,
         }
@@ -45,7 +48,8 @@ impl Scratch {
         }
     }
 
-    /// The record's words, its header set for a record of this kind.
+    /// The record's words, its header set for a record of this kind, which may have a
+    /// word more that is stored later.
     #[inline]
     #[expect(clippy::disallowed_methods, reason = "its own words, on this stack")]
     pub(crate) fn finish(&mut self, kind: record::Kind) -> &mut [u64] {
@@ -55,13 +59,13 @@ impl Scratch {
         // borrowed with `self`.
         let words = unsafe { std::slice::from_raw_parts_mut(first, len) };
         if let Some(first) = words.first_mut() {
-            *first = record::header(kind, len);
+            *first = record::header(kind, len + usize::from(kind.has_later_word()));
         }
         words
     }
 
     fn room(&self) -> usize {
-        RECORD_MAX_WORDS - self.len
+        WORDS - self.len
     }
 
     #[inline]
@@ -77,51 +81,89 @@ impl Scratch {
         }
     }
 
-    /// How many bytes a text of `field` may take.
-    #[inline]
-    fn text_room(&self, field: &Field) -> usize {
-        let after = self.fields.saturating_sub(field.index() + 1);
-        text_room(self.room().saturating_sub(1), after)
-    }
-
     #[inline]
     fn text(&mut self, field: &Field, kind: Kind, bytes: &[u8]) {
-        let mut text = TextWriter::new(self, field);
-        text.put(bytes);
-        text.end(field, kind);
+        if !self.short_text(field, kind, bytes) {
+            self.long_text(field, kind, bytes);
+        }
+    }
+
+    /// Appends a text that is sure to have room, or tells that this one is not.
+    #[inline]
+    fn short_text(&mut self, field: &Field, kind: Kind, bytes: &[u8]) -> bool {
+        let end = self.len + 1 + words_of(bytes.len());
+        if bytes.len() > TEXT_KEPT_BYTES || end + self.fields > WORDS {
+            return false;
+        }
+        let whole = bytes.len() as u32;
+        let mut at = self.len;
+        let mut push = |word| {
+            if let Some(place) = self.words.get_mut(at) {
+                place.write(word);
+                at += 1;
+            }
+        };
+        push(text_head(field.index() as u8, kind, whole as u16, whole));
+        let (chunks, rest) = bytes.as_chunks::<8>();
+        for &chunk in chunks {
+            push(u64::from_le_bytes(chunk));
+        }
+        if !rest.is_empty() {
+            push(last_word(bytes, rest));
+        }
+        self.len = at;
+        true
+    }
+
+    #[cold]
+    fn long_text(&mut self, field: &Field, kind: Kind, bytes: &[u8]) {
+        self.written(field, kind, |text| text.put(bytes));
     }
 
     #[inline]
     fn formatted(&mut self, field: &Field, kind: Kind, arguments: fmt::Arguments<'_>) {
-        let mut text = TextWriter::new(self, field);
-        // An error is the user's `fmt` saying so; what it wrote before is kept.
-        let _ = text.write_fmt(arguments);
-        text.end(field, kind);
+        self.written(field, kind, |text| {
+            // An error is the user's `fmt` saying so; what it wrote before is kept.
+            let _ = fmt::write(text, arguments);
+        });
+    }
+
+    /// Appends a text in the pieces in which it is written.
+    #[inline]
+    fn written(&mut self, field: &Field, kind: Kind, write: impl FnOnce(&mut TextWriter<'_>)) {
+        let Some([head, behind @ ..]) = self.words.get_mut(self.len..) else {
+            return;
+        };
+        let fields_after = self.fields.saturating_sub(field.index() + 1);
+        let room = text_room(behind.len(), fields_after) / 8;
+        let mut text = TextWriter::new(behind.get_mut(..room).unwrap_or(&mut []));
+        write(&mut text);
+        let (stored, whole) = text.end();
+        head.write(text_head(field.index() as u8, kind, stored as u16, whole));
+        self.len += 1 + words_of(stored);
     }
 }
 
-/// A text that grows at the end of the scratch, behind the word of its head.
+/// A text that is written piece by piece.
 ///
 /// Only whole words are stored, for they are read back as whole words right after:
 /// a load that straddles two stores waits for both.
 struct TextWriter<'a> {
-    scratch: &'a mut Scratch,
+    /// The words that it may take.
+    places: &'a mut [MaybeUninit<u64>],
     stored: usize,
     whole: usize,
-    room: usize,
     /// The bytes behind the last whole word, then zeros.
     last: u64,
 }
 
 impl<'a> TextWriter<'a> {
     #[inline]
-    fn new(scratch: &'a mut Scratch, field: &Field) -> TextWriter<'a> {
-        let room = scratch.text_room(field);
+    fn new(places: &'a mut [MaybeUninit<u64>]) -> TextWriter<'a> {
         TextWriter {
-            scratch,
+            places,
             stored: 0,
             whole: 0,
-            room,
             last: 0,
         }
     }
@@ -129,74 +171,92 @@ impl<'a> TextWriter<'a> {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.whole = self.whole.saturating_add(bytes.len());
-        let kept = &bytes[..bytes.len().min(self.room - self.stored)];
-        let (words, rest) = kept.as_chunks::<8>();
-        for &word in words {
-            self.add(u64::from_le_bytes(word), 8);
+        let kept = &bytes[..bytes.len().min(8 * self.places.len() - self.stored)];
+        if self.stored.is_multiple_of(8) {
+            self.put_whole(kept);
+        } else {
+            self.put_shifted(kept);
+        }
+    }
+
+    /// Appends where the text so far ends with a word.
+    #[inline]
+    fn put_whole(&mut self, kept: &[u8]) {
+        let (chunks, rest) = kept.as_chunks();
+        for (at, &chunk) in (self.stored / 8..).zip(chunks) {
+            self.store(at, u64::from_le_bytes(chunk));
+        }
+        if !rest.is_empty() {
+            self.last = last_word(kept, rest);
+        }
+        self.stored += kept.len();
+    }
+
+    /// Appends where the text so far ends within a word.
+    #[inline]
+    fn put_shifted(&mut self, kept: &[u8]) {
+        let mut rest = kept;
+        while let Some((&chunk, behind)) = rest.split_first_chunk() {
+            self.add(u64::from_le_bytes(chunk), 8);
+            rest = behind;
         }
         if !rest.is_empty() {
             self.add(word_of(rest), rest.len());
         }
     }
 
-    /// Appends the low `len` bytes, 1 to 8, of a word that has zeros above them.
+    /// Appends the low `len` bytes, 1 to 8, of a word that has zeros above them, behind
+    /// the 1 to 7 bytes of the last word.
     #[inline]
     fn add(&mut self, word: u64, len: usize) {
         let filled = self.stored % 8;
         self.last |= word << (8 * filled);
         if filled + len >= 8 {
-            self.store_last();
-            // What did not fit: nothing where the word was empty before.
-            self.last = (word >> 8) >> (56 - 8 * filled);
+            self.store(self.stored / 8, self.last);
+            self.last = word.checked_shr(64 - 8 * filled as u32).unwrap_or(0);
         }
         self.stored += len;
     }
 
-    /// Stores the word that the text has come to; the room that was given out
-    /// lies within the scratch.
     #[inline]
-    fn store_last(&mut self) {
-        let at = self.scratch.len + 1 + self.stored / 8;
-        if let Some(place) = self.scratch.words.get_mut(at) {
-            place.write(self.last);
+    fn store(&mut self, at: usize, word: u64) {
+        if let Some(place) = self.places.get_mut(at) {
+            place.write(word);
         }
     }
 
-    /// Pads the last word, writes the head and makes both part of the record.
+    /// Stores the last word, zeros behind the text, and gives how many bytes of the text
+    /// are stored, of how many.
     #[inline]
-    fn end(mut self, field: &Field, kind: Kind) {
+    fn end(mut self) -> (usize, u32) {
         if !self.stored.is_multiple_of(8) {
-            self.store_last();
-        }
-        let words = words_of(self.stored);
-        let scratch = self.scratch;
-        if scratch.len + 1 + words > RECORD_MAX_WORDS {
-            return;
+            self.store(self.stored / 8, self.last);
         }
         let whole = u32::try_from(self.whole).unwrap_or(u32::MAX);
-        scratch.push(text_head(
-            field.index() as u8,
-            kind,
-            self.stored as u16,
-            whole,
-        ));
-        scratch.len += words;
+        (self.stored, whole)
     }
 }
 
-/// At most 7 bytes as a word, zeros above them: of 4 and more, two halves that overlap.
+/// What is left of a text behind its whole words, 1 to 7 bytes, as a word with zeros
+/// above them: where there are 8 bytes before its end, by one load.
+#[inline]
+fn last_word(bytes: &[u8], rest: &[u8]) -> u64 {
+    match bytes.last_chunk() {
+        Some(&last) => u64::from_le_bytes(last) >> (64 - 8 * rest.len()),
+        None => word_of(rest),
+    }
+}
+
+/// 1 to 7 bytes as a word, zeros above them: by loads that overlap.
 #[inline]
 fn word_of(bytes: &[u8]) -> u64 {
-    match (bytes.first_chunk(), bytes.last_chunk()) {
-        (Some(first), Some(last)) => {
-            let last = u64::from(u32::from_le_bytes(*last)) << (8 * (bytes.len() - 4));
-            u64::from(u32::from_le_bytes(*first)) | last
-        }
-        _ => bytes
-            .iter()
-            .rev()
-            .fold(0, |word, &byte| (word << 8) | u64::from(byte)),
+    let end = bytes.len();
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let last = u64::from(u32::from_le_bytes(*last)) << (8 * (end - 4));
+        return u64::from(u32::from_le_bytes(*first)) | last;
     }
+    let byte = |at: usize| bytes.get(at).map_or(0, |&byte| u64::from(byte) << (8 * at));
+    byte(0) | byte(1) | byte(2)
 }
 
 impl Write for TextWriter<'_> {
@@ -268,16 +328,16 @@ mod tests {
     use ttlog_format::value::decode;
 
     /// Encodes `text` in three pieces that end where `cuts` says, cut to `room`
-    /// bytes, and gives the bytes that come back and the length that is told.
+    /// words, and gives the bytes that come back and the length that is told.
     fn encoded(field: &Field, text: &str, cuts: [usize; 2], room: usize) -> (Vec<u8>, u32) {
         let mut scratch = Scratch::new(1);
         scratch.push(0);
-        let mut writer = TextWriter::new(&mut scratch, field);
-        writer.room = room;
-        writer.put(&text.as_bytes()[..cuts[0]]);
-        writer.put(&text.as_bytes()[cuts[0]..cuts[1]]);
-        writer.put(&text.as_bytes()[cuts[1]..]);
-        writer.end(field, Kind::Str);
+        scratch.written(field, Kind::Str, |writer| {
+            writer.cut_to(room);
+            writer.put(&text.as_bytes()[..cuts[0]]);
+            writer.put(&text.as_bytes()[cuts[0]..cuts[1]]);
+            writer.put(&text.as_bytes()[cuts[1]..]);
+        });
         let words = scratch.finish(record::Kind::Event);
         let fields = decode(&words[1..]);
         let text = fields[0].value.text().unwrap();
@@ -285,6 +345,13 @@ mod tests {
         let padding = (8 - text.bytes.len() % 8) % 8;
         assert!(last[8 - padding..].iter().all(|&byte| byte == 0));
         (text.bytes.clone(), text.whole)
+    }
+
+    impl TextWriter<'_> {
+        fn cut_to(&mut self, room: usize) {
+            let places = std::mem::take(&mut self.places);
+            self.places = &mut places[..room];
+        }
     }
 
     struct Site;
@@ -312,8 +379,8 @@ mod tests {
         for len in 0..=text.len() {
             let text = &text[..len];
             for (first, second) in (0..=len).flat_map(|i| (i..=len).map(move |j| (i, j))) {
-                for room in [11, 16, 64] {
-                    let expected = &text.as_bytes()[..len.min(room)];
+                for room in [1, 2, 8] {
+                    let expected = &text.as_bytes()[..len.min(8 * room)];
                     let (kept, whole) = encoded(&field, text, [first, second], room);
                     assert_eq!((&kept[..], whole), (expected, len as u32));
                 }

@@ -54,6 +54,15 @@ impl Sites {
     #[inline]
     pub(crate) fn find(&self, metadata: &'static Metadata<'static>) -> Option<u16> {
         let address = address(metadata);
+        let first = first_place(address);
+        if self.addresses[first].load(Ordering::Acquire) == address {
+            return Some(first as u16);
+        }
+        self.find_further(address)
+    }
+
+    #[cold]
+    fn find_further(&self, address: u64) -> Option<u16> {
         places(address)
             .find(|&place| self.addresses[place].load(Ordering::Acquire) == address)
             .map(|place| place as u16)
@@ -81,8 +90,12 @@ pub(crate) fn address(metadata: &'static Metadata<'static>) -> u64 {
 }
 
 #[inline]
+fn first_place(address: u64) -> usize {
+    (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 51) as usize
+}
+
 fn places(address: u64) -> impl Iterator<Item = usize> {
-    let first = (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 51) as usize;
+    let first = first_place(address);
     (first..first + PROBES).map(|place| place % KNOWN)
 }
 

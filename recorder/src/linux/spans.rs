@@ -44,13 +44,13 @@ struct Slot {
 
 const APPENDING: u64 = 1 << 32;
 
-/// A span to be opened: the words of its record, without a check.
+/// A span to be opened.
 pub(crate) struct Opening<'a> {
-    pub(crate) ticks: u64,
-    pub(crate) address: u64,
+    /// The words of its record: header, ticks, call site, two that are filled in here
+    /// (its id and its parent's), values.
+    pub(crate) words: &'a mut [u64],
     pub(crate) site: u16,
     pub(crate) parent: Option<SpanId>,
-    pub(crate) values: &'a [u64],
 }
 
 impl Spans {
@@ -84,17 +84,30 @@ impl Spans {
     }
 
     /// Takes a slot, looking from `hint` on.
+    #[inline]
     fn claim(&self, hint: u64) -> Option<u32> {
+        if self.try_claim(hint) {
+            return Some(hint as u32);
+        }
+        self.claim_further(hint)
+    }
+
+    #[cold]
+    fn claim_further(&self, hint: u64) -> Option<u32> {
         let slots = self.lives.len() as u64;
-        (0..slots)
-            .map(|step| ((hint + step) % slots) as u32)
-            .find(|&slot| {
-                let life = &self.lives[slot as usize];
-                life.load(Ordering::Relaxed) == 0
-                    && life
-                        .compare_exchange(0, OPENING, Ordering::Acquire, Ordering::Relaxed)
-                        .is_ok()
-            })
+        let mut further = (0..slots).map(|step| (hint + step) % slots);
+        let found = further.find(|&slot| self.try_claim(slot));
+        found.map(|slot| slot as u32)
+    }
+
+    #[inline]
+    fn try_claim(&self, slot: u64) -> bool {
+        self.lives.get(slot as usize).is_some_and(|life| {
+            life.load(Ordering::Relaxed) == 0
+                && life
+                    .compare_exchange(0, OPENING, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+        })
     }
 
     /// Opens a span; the number of those that found no slot is given where this
@@ -104,42 +117,46 @@ impl Spans {
         memory: &Memory,
         recording: u64,
         hint: &Number,
-        span: &Opening<'_>,
+        span: Opening<'_>,
     ) -> (SpanId, Option<u64>) {
+        let Opening {
+            words,
+            site,
+            parent,
+        } = span;
+        let parent_id = parent.map_or(0, SpanId::to_u64);
         let Some(slot) = self.claim(hint.get()) else {
             let number = self.without_slot.fetch_add(1, Ordering::Relaxed) + 1;
-            let id = SpanId::without_slot(span.site, self.inherited.get() + number);
+            let id = SpanId::without_slot(site, self.inherited.get() + number);
+            fill_in(words, id, parent_id);
             return (id, Some(number));
         };
-        hint.set(u64::from(slot) + 1);
         let own = &self.slots[slot as usize];
-        own.generation.set(own.generation.get() + 1);
-        let id = SpanId::in_slot(slot, own.generation.get());
-        own.parent.set(span.parent.map_or(0, SpanId::to_u64));
+        let generation = own.generation.get() + 1;
+        own.generation.set(generation);
+        hint.set(after(slot, generation));
+        let id = SpanId::in_slot(slot, generation);
+        own.parent.set(parent_id);
         // A parent outlives its children, in the table as in a registry; of those
         // without a slot nobody could say when they are closed.
-        if let Some(parent) = span.parent {
+        if let Some(parent) = parent {
             self.retain(parent);
         }
-        own.site.set(u64::from(span.site));
+        own.site.set(u64::from(site));
         self.references[slot as usize].store(1, Ordering::Relaxed);
 
-        let mut words = [0; SLOT_WORDS];
-        let parent = own.parent.get();
-        words[..5].copy_from_slice(&[0, span.ticks, span.address, id.to_u64(), parent]);
-        let mut len = 5;
-        value::fit(span.values, SLOT_WORDS - SLOT_HEADER_WORDS - 5, |word| {
-            words[len] = word;
-            len += 1;
-        });
-        words[0] = record::header(record::Kind::SpanOpen, len);
+        fill_in(words, id, parent_id);
         let base = base(slot);
         // Whoever copies the span that lived here and sees one of the words below
         // sees its id gone too.
         fence(Ordering::Release);
         memory.store(base + word::ENTERED, 0);
         memory.store(base + word::ENTERED_BY, 0);
-        let used = write(memory, recording, id, SLOT_HEADER_WORDS, &words[..len]);
+        let used = if words.len() <= OPENING_ROOM {
+            write_opening(memory, recording, id, words)
+        } else {
+            write_cut(memory, recording, id, words)
+        };
         own.used.store(used as u64, Ordering::Relaxed);
         memory.publish(base + word::ID, id.to_u64());
         self.lives[slot as usize].store(id.to_u64(), Ordering::Release);
@@ -181,7 +198,7 @@ impl Spans {
         });
         words[0] = record::header(record::Kind::SpanValues, len);
         let end = if len > 3 {
-            write(memory, recording, span, at, &words[..len])
+            write_values(memory, recording, span, at, &words[..len])
         } else {
             at
         };
@@ -209,8 +226,12 @@ impl Spans {
 
     /// One handle or child fewer; whether it was the last.
     pub(crate) fn release(&self, span: SpanId) -> bool {
-        self.slot(span)
-            .is_some_and(|slot| self.references[slot as usize].fetch_sub(1, Ordering::AcqRel) == 1)
+        self.slot(span).is_some_and(|slot| {
+            let references = &self.references[slot as usize];
+            // Who holds the only one is alone with it: nobody has another to copy.
+            references.load(Ordering::Acquire) == 1
+                || references.fetch_sub(1, Ordering::AcqRel) == 1
+        })
     }
 
     /// Closes a span; gives its parent.
@@ -269,21 +290,74 @@ impl Spans {
     }
 }
 
-/// Writes a record into a slot at word `at` and commits it; gives the word after it.
-fn write(memory: &Memory, recording: u64, span: SpanId, at: usize, words: &[u64]) -> usize {
-    let Some((&header, body)) = words.split_first() else {
-        return at;
-    };
+/// Where to look for a free slot when this one was taken for so many spans: among a few
+/// neighbours, which stay in the cache. They are left now and then, since there are but
+/// so many ids to a slot.
+#[inline]
+fn after(slot: u32, generation: u64) -> u64 {
+    const NEIGHBOURS: u64 = 8;
+    const STAY: u64 = 4096;
+    let slot = u64::from(slot);
+    if generation.is_multiple_of(STAY) || slot % NEIGHBOURS != NEIGHBOURS - 1 {
+        slot + 1
+    } else {
+        slot + 1 - NEIGHBOURS
+    }
+}
+
+/// The most words of an opening that a slot has room for, without the one that is
+/// stored later.
+const OPENING_ROOM: usize = SLOT_WORDS - SLOT_HEADER_WORDS - 1;
+
+/// Puts the ids of a span and of its parent into the words of its opening.
+#[inline]
+fn fill_in(words: &mut [u64], id: SpanId, parent: u64) {
+    if let Some([own, parents]) = words.get_mut(3..5) {
+        *own = id.to_u64();
+        *parents = parent;
+    }
+}
+
+/// Writes an opening into its slot, which says itself when the span was entered; gives
+/// the word after it.
+#[inline]
+fn write_opening(memory: &Memory, recording: u64, span: SpanId, words: &[u64]) -> usize {
     let base = span.slot().map_or(usize::MAX / 2, base);
     let key = Key::of_span(recording, span.to_u64());
-    let sum = memory.copy_in(base + at + 1, body, key, at + 1);
-    let sum = sum.wrapping_add(key.term(at, header));
-    memory.store(base + at, record::seal(header, key.finish(sum)));
-    let end = at + words.len();
-    memory.publish(
-        base + word::COMMITTED,
-        key.guard((end - SLOT_HEADER_WORDS) as u32),
-    );
+    memory.store_record(base + SLOT_HEADER_WORDS, words, key, SLOT_HEADER_WORDS);
+    let end = SLOT_HEADER_WORDS + words.len();
+    memory.store(base + end, key.guard(0));
+    commit(memory, base, key, end + 1)
+}
+
+/// The same of one that has to be cut.
+#[cold]
+fn write_cut(memory: &Memory, recording: u64, span: SpanId, words: &[u64]) -> usize {
+    let mut cut = [0; OPENING_ROOM];
+    let (fixed, values) = words.split_at(5);
+    cut[..5].copy_from_slice(fixed);
+    let mut len = 5;
+    value::fit(values, OPENING_ROOM - 5, |word| {
+        cut[len] = word;
+        len += 1;
+    });
+    cut[0] = record::header(record::Kind::SpanOpen, len + 1);
+    write_opening(memory, recording, span, &cut[..len])
+}
+
+/// Writes later values into a slot at word `at` and commits them; gives the word after.
+fn write_values(memory: &Memory, recording: u64, span: SpanId, at: usize, words: &[u64]) -> usize {
+    let base = span.slot().map_or(usize::MAX / 2, base);
+    let key = Key::of_span(recording, span.to_u64());
+    memory.store_record(base + at, words, key, at);
+    commit(memory, base, key, at + words.len())
+}
+
+/// Commits the words of a slot before `end`, and gives it back.
+#[inline]
+fn commit(memory: &Memory, base: usize, key: Key, end: usize) -> usize {
+    let words = key.guard((end - SLOT_HEADER_WORDS) as u32);
+    memory.publish(base + word::COMMITTED, words);
     end
 }
 
@@ -303,14 +377,13 @@ mod tests {
     use super::*;
 
     fn open(spans: &Spans, memory: &Memory, hint: &Number) -> SpanId {
+        let header = record::header(record::Kind::SpanOpen, 6);
         let opening = Opening {
-            ticks: 1,
-            address: 2,
+            words: &mut [header, 1, 2, 0, 0],
             site: 3,
             parent: None,
-            values: &[],
         };
-        spans.open(memory, 42, hint, &opening).0
+        spans.open(memory, 42, hint, opening).0
     }
 
     #[test]
@@ -351,7 +424,7 @@ mod tests {
         let mut walk = ttlog_format::span::records(&words[..len], 42, id);
         let kinds: Vec<_> = walk.by_ref().map(|record| record.kind).collect();
         assert_eq!(kinds[0], record::Kind::SpanOpen);
-        assert_eq!(kinds.len(), 1 + (SLOT_WORDS - SLOT_HEADER_WORDS - 5) / 4);
+        assert_eq!(kinds.len(), 1 + (OPENING_ROOM - 5) / 4);
         assert!(!walk.damaged());
     }
 }

@@ -78,8 +78,7 @@ impl tracing_core::Subscriber for Subscriber {
         let Some(core) = &self.core else {
             return Id::from_u64(u64::MAX);
         };
-        let parent = crate::linux::encode::parent(core, attributes, span);
-        Id::from_u64(crate::linux::encode::open(core, attributes, parent).to_u64())
+        Id::from_u64(crate::linux::encode::open(core, attributes, span).to_u64())
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {

@@ -99,31 +99,25 @@ impl Handles {
     }
 }
 
-/// Calls `record` with the calling thread's ring, and gets it one before if need
-/// be. `None` if there is none.
+/// The calling thread's ring, which it gets if it has none. `None` if there is none to
+/// be had. Not to be kept over a call of the user's code, in which the thread may end.
 #[inline]
-pub(crate) fn with<T>(here: Here<'_>, record: impl FnOnce(&Ring) -> T) -> Option<T> {
-    HANDLES.with(|handles| match ring(&here, handles) {
-        Some(ring) => Some(record(ring)),
-        None => with_new(&here, handles, record),
-    })
+pub(crate) fn ring(here: Here<'_>) -> Option<&Ring> {
+    let core = here.core();
+    known_ring(core).or_else(|| new_ring(core))
 }
 
+/// The calling thread's ring, if it has one.
 #[inline]
-fn ring<'a>(core: &'a Core, handles: &Handles) -> Option<&'a Ring> {
-    core.rings.get(handles.of(core)?.ring.get())
-}
-
-/// Calls `look` with the calling thread's ring, if it has one.
-#[inline]
-pub(crate) fn with_known<T>(core: &Core, look: impl FnOnce(&Ring) -> T) -> Option<T> {
-    HANDLES.with(|handles| ring(core, handles).map(look))
+pub(crate) fn known_ring(core: &Core) -> Option<&Ring> {
+    let index = HANDLES.with(|handles| handles.of(core).map(|handle| handle.ring.get()));
+    core.rings.get(index?)
 }
 
 #[cold]
-fn with_new<T>(core: &Core, handles: &Handles, record: impl FnOnce(&Ring) -> T) -> Option<T> {
-    let ring = handles.change(|| begin(core, handles))?;
-    core.rings.get(ring).map(record)
+fn new_ring(core: &Core) -> Option<&Ring> {
+    let index = HANDLES.with(|handles| handles.change(|| begin(core, handles)));
+    core.rings.get(index?)
 }
 
 /// Gets the calling thread a ring.

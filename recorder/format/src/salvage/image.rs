@@ -221,6 +221,14 @@ impl Image {
         self.newest.insert(thread, newest);
     }
 
+    /// Has the thread's newest record say that more happened so many ticks later.
+    pub(crate) fn and_later(&mut self, thread: u32, ticks: u32) {
+        let newest = self.newest[&thread];
+        let key = Key::of_block(RECORDING, newest.sequence);
+        let last = self.block_offset(newest.index) + newest.bytes as u64 - 8;
+        self.put(last, &[key.guard(ticks)]);
+    }
+
     /// An event of [`EVENT`] in the thread's current span, with the number `n`.
     pub(crate) fn event(&mut self, thread: u32, ticks: u64, n: u32) {
         self.append(thread, record::Kind::Event, &[ticks, EVENT, number(0, n)]);
@@ -269,8 +277,10 @@ impl Image {
 }
 
 fn sealed(kind: record::Kind, body: &[u64], position: usize, key: Key) -> Vec<u64> {
-    let mut words = vec![record::header(kind, body.len() + 1)];
+    let len = 1 + body.len() + usize::from(kind.has_later_word());
+    let mut words = vec![record::header(kind, len)];
     words.extend(body);
+    words.resize(len, 0);
     record::seal_in_place(&mut words, position, key);
     words
 }

@@ -74,7 +74,7 @@ impl Replay {
                 if record.position != end {
                     teller.stack.clear();
                 }
-                end = record.position + record.words.len();
+                end = record.end();
                 events += u64::from(record.kind.is_event());
                 teller.tell(record);
             }
@@ -112,6 +112,10 @@ impl Teller<'_> {
             Kind::SpanOpen => {
                 self.spans.open(record.words);
                 self.happened(record, What::Open, span(3), 5);
+                if record.later != 0 {
+                    self.stack.extend(span(3));
+                    self.happened_later(record, What::Enter, span(3));
+                }
             }
             Kind::SpanEnter => {
                 self.stack.extend(span(2));
@@ -120,6 +124,9 @@ impl Teller<'_> {
             Kind::SpanExit => {
                 self.leave(span(2));
                 self.happened(record, What::Exit, span(2), 3);
+                if record.later != 0 {
+                    self.happened_later(record, What::Close, span(2));
+                }
             }
             Kind::SpanClose => self.happened(record, What::Close, span(2), 3),
             Kind::SpanValues => {
@@ -152,21 +159,33 @@ impl Teller<'_> {
         }
     }
 
+    /// What a record says that happened so many ticks after it.
+    fn happened_later(&mut self, record: Raw<'_>, what: What, span: Option<SpanId>) {
+        if span.is_some() {
+            let ticks = ticks_of(record).saturating_add(record.later.into());
+            self.push(what, ticks, 0, span, Fields::default());
+        }
+    }
+
     fn add(&mut self, record: Raw<'_>, what: What, site: u64, span: Option<SpanId>, values: usize) {
-        let ticks = record.words.get(1).copied().unwrap_or(0);
-        self.ticks = ticks.max(self.ticks.saturating_add(1));
         let end = record.position + record.words.len();
         let fields = self.block.map(|block| {
             let start = (record.position + values).min(end);
             Fields::in_block(block, start, end)
         });
+        let ticks = ticks_of(record);
+        self.push(what, ticks, site, span, fields.unwrap_or_default());
+    }
+
+    fn push(&mut self, what: What, ticks: u64, site: u64, span: Option<SpanId>, fields: Fields) {
+        self.ticks = ticks.max(self.ticks.saturating_add(1));
         self.entries.push(Entry {
             what,
             wall_ns: self.ticks,
             thread: self.thread,
             site,
             span,
-            fields: fields.unwrap_or_default(),
+            fields,
         });
     }
 
@@ -178,6 +197,10 @@ impl Teller<'_> {
             self.stack.remove(near + i);
         }
     }
+}
+
+fn ticks_of(record: Raw<'_>) -> u64 {
+    record.words.get(1).copied().unwrap_or(0)
 }
 
 /// Puts the entries into time order, dates them, and tells spans and threads

@@ -215,6 +215,37 @@ fn an_exit_removes_the_last_occurrence_and_not_the_innermost() {
 }
 
 #[test]
+fn a_span_entered_at_once_and_closed_at_once_takes_two_records() {
+    let mut image = Image::new(1, 0);
+    image.take(0, 1, MS);
+    open(&mut image, 1, 2 * MS, 1, None);
+    image.and_later(1, 20);
+    image.event(1, 3 * MS, 0);
+    image.append(1, Kind::SpanExit, &[4 * MS, id(1).to_u64()]);
+    image.and_later(1, 30);
+    image.event(1, 5 * MS, 1);
+    let recording = image.salvage();
+    let told: Vec<(What, Option<SpanId>)> = recording
+        .entries
+        .iter()
+        .map(|entry| (entry.what, entry.span))
+        .collect();
+    let span = Some(id(1));
+    let expected = [
+        (What::Open, span),
+        (What::Enter, span),
+        (What::Event, span),
+        (What::Exit, span),
+        (What::Close, span),
+        (What::Event, None),
+    ];
+    assert_eq!(told, expected);
+    let at = |i: usize| recording.entries[i].wall_ns;
+    assert_eq!((at(1) - at(0), at(4) - at(3)), (20, 30));
+    assert_eq!(recording.spans[&id(1)].entered_ns, Some(at(1)));
+}
+
+#[test]
 fn a_stack_is_not_carried_over_a_gap() {
     let mut image = Image::new(3, 0);
     image.take(0, 1, MS);

@@ -18,16 +18,28 @@ impl Core {
     #[cold]
     pub(crate) fn switch(&self, ring: &Ring) -> bool {
         self.let_go(ring);
-        let clocks = self.clock.sample();
-        let taken = self.take(clocks.ticks);
+        let now = self.clock.ticks();
+        let taken = self.take(now);
         if let Some(taken) = taken {
-            self.go_on_in(ring, taken, clocks);
+            self.go_on_in(ring, taken, now);
         }
         taken.is_some()
     }
 
+    /// The thread's last sample of all clocks, or one of now where that is a
+    /// millisecond old: busy threads take blocks in less time than it takes to ask.
+    fn sample(&self, ring: &Ring, now: u64) -> Sample {
+        let last = ring.sample();
+        if now.saturating_sub(last.ticks) < self.second_ticks / 1000 {
+            return last;
+        }
+        let sample = self.clock.sample();
+        ring.set_sample(sample);
+        sample
+    }
+
     /// Makes a block that was taken the ring's.
-    fn go_on_in(&self, ring: &Ring, taken: Taken, clocks: Sample) {
+    fn go_on_in(&self, ring: &Ring, taken: Taken, now: u64) {
         let (retired, pair) = self.retire(taken);
         let previous = ring.block.get();
         let is_first = previous == NO_BLOCK;
@@ -43,13 +55,13 @@ impl Core {
             previous_sequence: ring.sequence.get(),
             previous_index: if is_first { 0 } else { previous as u32 },
             previous_events: ring.block_events() as u32,
-            clocks,
+            clocks: self.sample(ring, now),
             retired,
             pair,
         };
         let mut open = OpenBlock::begin(&self.memory, self.base(taken.index), &header);
         ring.forget_described();
-        self.write_stack(ring, &mut open, clocks.ticks);
+        self.write_stack(ring, &mut open, now);
         let dropped = ring.dropped.load(Ordering::Relaxed);
         open.publish(
             &self.memory,
@@ -63,6 +75,8 @@ impl Core {
         ring.told.set(dropped);
         ring.events_before.set(header.events_before);
         ring.move_to(taken.index, taken.sequence, &open);
+        let next = self.pool.next().map_or(open.base, |next| self.base(next));
+        ring.next_base.set(next as u64);
         ring.previous.set(previous);
     }
 

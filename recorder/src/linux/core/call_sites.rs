@@ -73,14 +73,12 @@ impl Core {
     /// Describes a call site in the thread's own block, where others cannot wait for
     /// it, and the record that is to follow in the same, unless both are very long.
     fn describe_site_inline(&self, ring: &Ring, words: &[u64], record_words: usize) {
-        let mut open = ring.open_block();
         let both = words.len() + super::DESCRIPTIONS_WORDS + record_words;
-        if open.room() < both && self.switch(ring) {
-            open = ring.open_block();
+        if ring.room() < both {
+            self.switch(ring);
         }
-        if open.room() >= words.len() {
-            open.append(&self.memory, words, false);
-            ring.advance(&open);
+        if ring.room() >= words.len() {
+            ring.append(|block| block.append(&self.memory, words, false));
         }
     }
 

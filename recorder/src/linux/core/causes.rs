@@ -14,7 +14,7 @@ impl Here<'_> {
     pub(crate) fn cause(self, cause: Cause) -> (u64, u64) {
         let number = self.causes.fetch_add(1, Ordering::Relaxed);
         let clocks = self.clock.sample();
-        let known = thread::with_known(&self, |ring| (ring.thread.get(), ring.thread_id.get()));
+        let known = thread::known_ring(&self).map(|ring| (ring.thread.get(), ring.thread_id.get()));
         let (thread, thread_id) = known.unwrap_or_else(|| (0, u64::from(thread::id())));
         let cause = Cause {
             ticks: clocks.ticks,

@@ -58,7 +58,7 @@ impl Here<'_> {
         let number = self.incidents.count.fetch_add(1, Ordering::Relaxed);
         self.store_total(totals::INCIDENTS, number + 1);
         let clocks = self.clock.sample();
-        let thread = thread::with_known(&self, |ring| ring.thread.get() as u32);
+        let thread = thread::known_ring(&self).map(|ring| ring.thread.get() as u32);
         let incident = Incident {
             kind,
             number,
@@ -84,7 +84,7 @@ impl Here<'_> {
 
     /// The spans that the calling thread is in, and what the innermost of them are.
     fn push_spans(self, page: &mut Page) {
-        let stack = thread::with_known(&self, |ring| {
+        let stack = thread::known_ring(&self).map(|ring| {
             let (_, stack) = ring.stack();
             let outermost = stack.len().min(STACK_KEPT);
             let innermost = stack.len().saturating_sub(STACK_KEPT).max(outermost);

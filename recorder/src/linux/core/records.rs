@@ -7,7 +7,6 @@ use crate::linux::open_block::OpenBlock;
 use crate::linux::pool::NO_BLOCK;
 use crate::linux::ring::Ring;
 use crate::linux::scratch::Scratch;
-use crate::linux::sites;
 use crate::linux::spans::Opening;
 use crate::linux::sync::{Number, Ordering};
 use crate::linux::thread;
@@ -16,7 +15,25 @@ use ttlog_format::header::{newest, totals};
 use ttlog_format::record::{self, Kind};
 use ttlog_format::span::{SLOT_WORDS, SpanId};
 
-impl Here<'_> {
+/// The parent that a span is opened with.
+#[derive(Clone, Copy)]
+pub(crate) enum Parent {
+    /// The span that the thread is in.
+    Current,
+    /// This one, or none.
+    Given(Option<SpanId>),
+}
+
+impl Parent {
+    fn in_ring(self, ring: &Ring) -> Option<SpanId> {
+        match self {
+            Parent::Current => ring.current(),
+            Parent::Given(parent) => parent,
+        }
+    }
+}
+
+impl<'a> Here<'a> {
     /// Records an event: `scratch` holds `[header, ticks, site, …]`.
     #[inline]
     pub(crate) fn event(
@@ -27,72 +44,88 @@ impl Here<'_> {
         span: Option<SpanId>,
     ) {
         let words = scratch.finish(kind);
-        let recorded = thread::with(self, |ring| {
-            if !ring.enter() {
-                ring.dropped.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            self.know(ring, metadata, words.len());
-            self.append(ring, words, None, span, true);
-            self.leave(ring);
-        });
-        if recorded.is_none() {
-            self.add_dropped(1);
+        let Some(ring) = thread::ring(self) else {
+            return self.add_dropped(1);
+        };
+        if !ring.enter() {
+            ring.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
         }
+        self.know(ring, metadata, words.len());
+        if self.make_room(ring, words.len(), span) {
+            let ticks = self.now(words);
+            ring.prefetch(&self.memory);
+            ring.append(|block| block.append(&self.memory, words, true));
+            self.after(ticks);
+            if ring.previous.get() != NO_BLOCK {
+                self.let_go(ring);
+            }
+        } else {
+            ring.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        self.leave(ring);
     }
 
     /// Opens a span: `scratch` holds `[header, ticks, site, span, parent, values…]`.
+    #[inline]
     pub(crate) fn open(
         self,
         scratch: &mut Scratch,
         metadata: &'static Metadata<'static>,
-        parent: Option<SpanId>,
+        parent: Parent,
     ) -> SpanId {
         let words = scratch.finish(Kind::SpanOpen);
-        let ticks = self.clock.ticks();
-        let opened = thread::with(self, |ring| {
-            let ours = ring.enter();
-            let site = if ours {
-                self.know(ring, metadata, words.len())
-            } else {
-                self.sites.find(metadata)
-            };
-            let id = self.open_slot(&ring.slot_hint, words, ticks, metadata, site, parent);
-            if ours {
-                words[3] = id.to_u64();
-                words[4] = parent.map_or(0, SpanId::to_u64);
-                self.append(ring, words, Some(ticks), parent, false);
+        let Some(ring) = thread::ring(self) else {
+            return self.open_without_ring(words, metadata, parent);
+        };
+        let parent = parent.in_ring(ring);
+        let ours = ring.enter();
+        let site = if ours {
+            self.know(ring, metadata, words.len())
+        } else {
+            self.sites.find(metadata)
+        };
+        let ticks = self.now(words);
+        let id = self.open_slot(&ring.slot_hint, words, site, parent);
+        if ours {
+            if self.append_with_later(ring, words, parent, (Kind::SpanOpen, id, ticks)) {
                 ring.set_described(id);
-                self.leave(ring);
             }
-            id
-        });
-        opened.unwrap_or_else(|| {
-            let hint = Number::new(0);
-            let site = self.sites.find(metadata);
-            self.open_slot(&hint, words, ticks, metadata, site, parent)
-        })
+            self.leave(ring);
+        }
+        id
     }
 
+    #[cold]
+    fn open_without_ring(
+        self,
+        words: &mut [u64],
+        metadata: &'static Metadata<'static>,
+        parent: Parent,
+    ) -> SpanId {
+        let parent = match parent {
+            Parent::Current => None,
+            Parent::Given(parent) => parent,
+        };
+        self.now(words);
+        let site = self.sites.find(metadata);
+        self.open_slot(&Number::new(0), words, site, parent)
+    }
+
+    #[inline]
     fn open_slot(
         self,
         hint: &Number,
-        words: &[u64],
-        ticks: u64,
-        metadata: &'static Metadata<'static>,
+        words: &mut [u64],
         site: Option<u16>,
         parent: Option<SpanId>,
     ) -> SpanId {
         let opening = Opening {
-            ticks,
-            address: sites::address(metadata),
+            words,
             site: site.unwrap_or(u16::MAX),
             parent,
-            values: words.get(5..).unwrap_or(&[]),
         };
-        let (id, without_slot) = self
-            .spans
-            .open(&self.memory, self.recording, hint, &opening);
+        let (id, without_slot) = self.spans.open(&self.memory, self.recording, hint, opening);
         if let Some(number) = without_slot {
             self.store_total(totals::SPANS_WITHOUT_SLOT, number);
         }
@@ -102,8 +135,11 @@ impl Here<'_> {
     /// Records later values of a span: `scratch` holds `[header, ticks, span, values…]`.
     pub(crate) fn values(self, scratch: &mut Scratch, span: SpanId) {
         let words = scratch.finish(Kind::SpanValues);
-        let ticks = self.clock.ticks();
-        self.about(words, ticks, span);
+        let ticks = self.now(words);
+        if let Some(ring) = self.entered() {
+            self.append(ring, words, ticks, span);
+            self.leave(ring);
+        }
         let values = words.get(3..).unwrap_or(&[]);
         self.spans
             .values(&self.memory, self.recording, span, ticks, values);
@@ -111,63 +147,60 @@ impl Here<'_> {
 
     /// Records that a span follows from another.
     pub(crate) fn follows(self, span: SpanId, follows: SpanId) {
-        let mut words = [
-            record::header(Kind::SpanFollows, 4),
-            0,
-            span.to_u64(),
-            follows.to_u64(),
-        ];
-        self.about(&mut words, self.clock.ticks(), span);
-    }
-
-    fn about(self, words: &mut [u64], ticks: u64, span: SpanId) {
-        thread::with(self, |ring| {
-            if ring.enter() {
-                self.append(ring, words, Some(ticks), Some(span), false);
-                self.leave(ring);
-            }
-        });
+        let ticks = self.clock.ticks();
+        let header = record::header(Kind::SpanFollows, 4);
+        let words = [header, ticks, span.to_u64(), follows.to_u64()];
+        if let Some(ring) = self.entered() {
+            self.append(ring, &words, ticks, span);
+            self.leave(ring);
+        }
     }
 
     /// The calling thread enters a span.
     #[inline]
     pub(crate) fn enter(self, span: SpanId) {
         let ticks = self.clock.ticks();
-        let mut words = [record::header(Kind::SpanEnter, 3), 0, span.to_u64()];
-        thread::with(self, |ring| {
-            self.spans.enter(
-                &self.memory,
-                span,
-                ticks,
-                ring.thread.get() | (ring.thread_id.get() << 32),
-            );
-            if ring.enter() {
-                self.append(ring, &mut words, Some(ticks), Some(span), false);
-                ring.push(span);
-                self.leave(ring);
+        let Some(ring) = thread::ring(self) else {
+            return;
+        };
+        let by = ring.thread.get() | (ring.thread_id.get() << 32);
+        self.spans.enter(&self.memory, span, ticks, by);
+        if ring.enter() {
+            if !self.said_later(ring, Kind::SpanOpen, span, ticks) {
+                let header = record::header(Kind::SpanEnter, 3);
+                self.append(ring, &[header, ticks, span.to_u64()], ticks, span);
             }
-        });
+            ring.push(span);
+            self.leave(ring);
+        }
     }
 
     /// The calling thread leaves a span.
     #[inline]
     pub(crate) fn exit(self, span: SpanId) {
-        let mut words = [record::header(Kind::SpanExit, 3), 0, span.to_u64()];
-        thread::with(self, |ring| {
-            if ring.enter() {
-                self.append(ring, &mut words, None, Some(span), false);
-                ring.pop(span);
-                self.leave(ring);
-            }
-        });
+        let ticks = self.clock.ticks();
+        let words = [record::header(Kind::SpanExit, 4), ticks, span.to_u64()];
+        if let Some(ring) = self.entered() {
+            let later = (Kind::SpanExit, span, ticks);
+            self.append_with_later(ring, &words, Some(span), later);
+            ring.pop(span);
+            self.leave(ring);
+        }
     }
 
     /// Closes a span, and its parents of which it was the last to hold.
+    #[inline]
     pub(crate) fn close(self, span: SpanId) {
         let mut next = Some(span);
         while let Some(span) = next {
-            let mut words = [record::header(Kind::SpanClose, 3), 0, span.to_u64()];
-            self.about(&mut words, self.clock.ticks(), span);
+            let ticks = self.clock.ticks();
+            if let Some(ring) = self.entered() {
+                if !self.said_later(ring, Kind::SpanExit, span, ticks) {
+                    let header = record::header(Kind::SpanClose, 3);
+                    self.append(ring, &[header, ticks, span.to_u64()], ticks, span);
+                }
+                self.leave(ring);
+            }
             let parent = self.spans.close(&self.memory, span);
             next = parent.filter(|&parent| self.spans.release(parent));
         }
@@ -176,50 +209,99 @@ impl Here<'_> {
     /// The innermost span that the calling thread is in.
     #[inline]
     pub(crate) fn current(self) -> Option<SpanId> {
-        thread::with_known(&self, Ring::current).flatten()
+        thread::known_ring(self.core())?.current()
+    }
+
+    /// The calling thread's ring, entered; `None` where a record is open in it.
+    #[inline]
+    fn entered(self) -> Option<&'a Ring> {
+        thread::ring(self).filter(|ring| ring.enter())
     }
 }
 
 /// Inside a ring that was entered.
 impl Core {
-    /// Appends a record and, before it, the description of the span that it is about.
+    /// Puts the time into a record, and gives it.
     #[inline]
-    fn append(
+    fn now(&self, words: &mut [u64]) -> u64 {
+        let ticks = self.clock.ticks();
+        if let Some(word) = words.get_mut(1) {
+            *word = ticks;
+        }
+        ticks
+    }
+
+    /// Appends a record about a span.
+    #[inline]
+    fn append(&self, ring: &Ring, words: &[u64], ticks: u64, span: SpanId) {
+        if self.make_room(ring, words.len(), Some(span)) {
+            ring.append(|block| block.append(&self.memory, words, false));
+            self.after(ticks);
+        }
+    }
+
+    /// Appends a record that may say more later, and tells whether it did.
+    #[inline(always)]
+    fn append_with_later(
         &self,
         ring: &Ring,
-        words: &mut [u64],
-        ticks: Option<u64>,
+        words: &[u64],
         about: Option<SpanId>,
-        is_event: bool,
-    ) {
-        let undescribed = |open: &OpenBlock| {
-            let span = about.filter(|&span| !ring.has_described(span));
-            span.map(|span| (span, open.room() >= words.len() + DESCRIPTIONS_WORDS))
-        };
-        let mut open = ring.open_block();
-        let fits = undescribed(&open).map_or(open.room() >= words.len(), |(_, fits)| fits);
-        if !fits && self.switch(ring) {
-            open = ring.open_block();
+        (kind, span, ticks): (Kind, SpanId, u64),
+    ) -> bool {
+        let there_is_room = self.make_room(ring, words.len() + 1, about);
+        if there_is_room {
+            ring.prefetch(&self.memory);
+            ring.append(|block| block.append_with_later(&self.memory, words));
+            ring.may_say_later(kind, span, ticks);
+            self.after(ticks);
         }
-        if open.room() < words.len() {
-            ring.dropped
-                .fetch_add(u64::from(is_event), Ordering::Relaxed);
-        } else {
-            let ticks = ticks.unwrap_or_else(|| self.clock.ticks());
-            if let Some((span, true)) = undescribed(&open) {
-                self.describe(ring, &mut open, span, ticks);
-            }
-            if let Some(word) = words.get_mut(1) {
-                *word = ticks;
-            }
-            open.append(&self.memory, words, is_event);
-            ring.advance(&open);
-            if ticks.saturating_sub(self.sampled.load(Ordering::Relaxed)) > self.second_ticks {
-                self.sample_again(ticks);
-            }
-            if is_event && ring.previous.get() != NO_BLOCK {
-                self.let_go(ring);
-            }
+        there_is_room
+    }
+
+    /// Has the thread's newest record say what happened to the span that it is about,
+    /// if that is all that happened since.
+    #[inline]
+    fn said_later(&self, ring: &Ring, kind: Kind, span: SpanId, ticks: u64) -> bool {
+        let later = ring.say_later(kind, span, ticks);
+        if let Some((word, after)) = later {
+            self.memory.store(word, after);
+        }
+        later.is_some()
+    }
+
+    /// Sees to it that a record of so many words has room, and that the span that it is
+    /// about is described before it. Whether there is room.
+    #[inline]
+    fn make_room(&self, ring: &Ring, words: usize, about: Option<SpanId>) -> bool {
+        let is_described = about.is_none_or(|span| ring.has_described(span));
+        (is_described && ring.room() >= words) || self.make_ready(ring, words, about)
+    }
+
+    #[cold]
+    fn make_ready(&self, ring: &Ring, words: usize, about: Option<SpanId>) -> bool {
+        let undescribed = || about.filter(|&span| !ring.has_described(span));
+        let wanted = match undescribed() {
+            Some(_) => words + DESCRIPTIONS_WORDS,
+            None => words,
+        };
+        if ring.room() < wanted {
+            self.switch(ring);
+        }
+        if let Some(span) = undescribed()
+            && ring.room() >= words + DESCRIPTIONS_WORDS
+        {
+            let ticks = self.clock.ticks();
+            ring.append(|block| self.describe(ring, block, span, ticks));
+        }
+        ring.room() >= words
+    }
+
+    /// Samples all clocks, where it is time.
+    #[inline]
+    fn after(&self, ticks: u64) {
+        if ticks.saturating_sub(self.sampled.load(Ordering::Relaxed)) > self.second_ticks {
+            self.sample_again(ticks);
         }
     }
 
