@@ -85,9 +85,8 @@ where
         self.filtered.max_level_hint()
     }
 
-    fn event_enabled(&self, event: &Event<'_>, context: Context<'_, S>) -> bool {
-        self.filtered.event_enabled(event, context)
-    }
+    // `event_enabled` is the default: a filter by targets and levels has nothing to say
+    // to a single event.
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         self.filtered.on_event(event, context);

@@ -134,9 +134,7 @@ impl Scratch {
         let Some([head, behind @ ..]) = self.words.get_mut(self.len..) else {
             return;
         };
-        let fields_after = self.fields.saturating_sub(field.index() + 1);
-        let room = text_room(behind.len(), fields_after) / 8;
-        let mut text = TextWriter::new(behind.get_mut(..room).unwrap_or(&mut []));
+        let mut text = TextWriter::new(behind, self.fields.saturating_sub(field.index() + 1));
         write(&mut text);
         let (stored, whole) = text.end();
         head.write(text_head(field.index() as u8, kind, stored as u16, whole));
@@ -149,73 +147,95 @@ impl Scratch {
 /// Only whole words are stored, for they are read back as whole words right after:
 /// a load that straddles two stores waits for both.
 struct TextWriter<'a> {
-    /// The words that it may take.
     places: &'a mut [MaybeUninit<u64>],
+    fields_after: usize,
+    /// How many bytes may be stored; more of a text that is long, which is found out then.
+    room: usize,
     stored: usize,
-    whole: usize,
+    cut: usize,
     /// The bytes behind the last whole word, then zeros.
     last: u64,
 }
 
 impl<'a> TextWriter<'a> {
     #[inline]
-    fn new(places: &'a mut [MaybeUninit<u64>]) -> TextWriter<'a> {
+    fn new(places: &'a mut [MaybeUninit<u64>], fields_after: usize) -> TextWriter<'a> {
+        let room = 8 * places.len().saturating_sub(fields_after);
         TextWriter {
             places,
+            fields_after,
+            room: room.min(TEXT_KEPT_BYTES),
             stored: 0,
-            whole: 0,
+            cut: 0,
             last: 0,
         }
     }
 
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        self.whole = self.whole.saturating_add(bytes.len());
-        let kept = &bytes[..bytes.len().min(8 * self.places.len() - self.stored)];
-        if self.stored.is_multiple_of(8) {
-            self.put_whole(kept);
-        } else {
-            self.put_shifted(kept);
+        if bytes.len() > self.room - self.stored {
+            return self.put_some(bytes);
         }
+        let filled = self.stored % 8;
+        if filled == 0 {
+            self.put_whole(bytes);
+        } else if bytes.len() < 8 {
+            self.put_few(bytes, filled);
+        } else {
+            self.put_shifted(bytes, filled);
+        }
+        self.stored += bytes.len();
+    }
+
+    #[cold]
+    fn put_some(&mut self, bytes: &[u8]) {
+        self.room = text_room(self.places.len(), self.fields_after);
+        let kept = bytes.len().min(self.room - self.stored);
+        self.cut = self.cut.saturating_add(bytes.len() - kept);
+        self.put(&bytes[..kept]);
     }
 
     /// Appends where the text so far ends with a word.
     #[inline]
-    fn put_whole(&mut self, kept: &[u8]) {
-        let (chunks, rest) = kept.as_chunks();
+    fn put_whole(&mut self, bytes: &[u8]) {
+        let (chunks, rest) = bytes.as_chunks();
         for (at, &chunk) in (self.stored / 8..).zip(chunks) {
             self.store(at, u64::from_le_bytes(chunk));
         }
         if !rest.is_empty() {
-            self.last = last_word(kept, rest);
+            self.last = last_word(bytes, rest);
         }
-        self.stored += kept.len();
     }
 
-    /// Appends where the text so far ends within a word.
+    /// Appends at most 7 bytes behind the 1 to 7 of the last word.
     #[inline]
-    fn put_shifted(&mut self, kept: &[u8]) {
-        let mut rest = kept;
+    fn put_few(&mut self, bytes: &[u8], filled: usize) {
+        let word = word_of(bytes);
+        self.last |= word << (8 * filled);
+        if filled + bytes.len() >= 8 {
+            self.store(self.stored / 8, self.last);
+            self.last = word >> (64 - 8 * filled);
+        }
+    }
+
+    /// Appends behind the 1 to 7 bytes of the last word.
+    #[inline]
+    fn put_shifted(&mut self, bytes: &[u8], filled: usize) {
+        let (mut at, mut rest) = (self.stored / 8, bytes);
         while let Some((&chunk, behind)) = rest.split_first_chunk() {
-            self.add(u64::from_le_bytes(chunk), 8);
-            rest = behind;
+            let word = u64::from_le_bytes(chunk);
+            self.store(at, self.last | (word << (8 * filled)));
+            self.last = word >> (64 - 8 * filled);
+            (at, rest) = (at + 1, behind);
         }
         if !rest.is_empty() {
-            self.add(word_of(rest), rest.len());
+            let word = last_word(bytes, rest);
+            self.last |= word << (8 * filled);
+            if filled + rest.len() >= 8 {
+                self.store(at, self.last);
+                self.last = word >> (64 - 8 * filled);
+            }
         }
-    }
-
-    /// Appends the low `len` bytes, 1 to 8, of a word that has zeros above them, behind
-    /// the 1 to 7 bytes of the last word.
-    #[inline]
-    fn add(&mut self, word: u64, len: usize) {
-        let filled = self.stored % 8;
-        self.last |= word << (8 * filled);
-        if filled + len >= 8 {
-            self.store(self.stored / 8, self.last);
-            self.last = word.checked_shr(64 - 8 * filled as u32).unwrap_or(0);
-        }
-        self.stored += len;
     }
 
     #[inline]
@@ -232,8 +252,8 @@ impl<'a> TextWriter<'a> {
         if !self.stored.is_multiple_of(8) {
             self.store(self.stored / 8, self.last);
         }
-        let whole = u32::try_from(self.whole).unwrap_or(u32::MAX);
-        (self.stored, whole)
+        let whole = self.stored.saturating_add(self.cut);
+        (self.stored, u32::try_from(whole).unwrap_or(u32::MAX))
     }
 }
 
@@ -351,6 +371,7 @@ mod tests {
         fn cut_to(&mut self, room: usize) {
             let places = std::mem::take(&mut self.places);
             self.places = &mut places[..room];
+            self.room = 8 * room;
         }
     }
 
