@@ -1,0 +1,238 @@
+//! Runs batches under criterion, and keeps the figures of each.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::fmt::Write;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+
+use crate::events::{BATCH, Work, timed};
+use crate::table::TSC;
+use crate::ticks::ticks;
+
+/// A benchmark's first batches warm up what the rest finds warm.
+const WARMING: usize = 10;
+/// Of several threads each does at least so many batches at a time, lest the first be
+/// done before the last has begun.
+const TOGETHER: u64 = 20;
+
+/// The benchmarks of one adapter.
+pub(crate) struct Bench {
+    criterion: Criterion,
+    adapter: &'static str,
+    lines: String,
+}
+
+impl Bench {
+    pub(crate) fn new(adapter: &'static str) -> Bench {
+        let criterion = Criterion::default()
+            .without_plots()
+            .sample_size(20)
+            .nresamples(1_001)
+            .warm_up_time(Duration::from_millis(100))
+            .measurement_time(Duration::from_millis(300));
+        Bench {
+            criterion: criterion.configure_from_args(),
+            adapter,
+            lines: String::new(),
+        }
+    }
+
+    /// The clock's own cost, in every process.
+    pub(crate) fn clock(&mut self) {
+        let adapter = std::mem::replace(&mut self.adapter, "clock");
+        let read = |_| {
+            black_box(ticks());
+        };
+        let id = format!("clock/{TSC} in the process of {adapter}");
+        let mut batches = Vec::new();
+        self.repeat(&id, &mut |first| {
+            let took = timed(first, read);
+            batches.push(took);
+            took
+        });
+        self.keep(TSC, batches);
+        self.adapter = adapter;
+    }
+
+    /// Measures some works on one thread, then all of them on several.
+    pub(crate) fn works(&mut self, works: &[Work], threads: &[u64]) {
+        for work in works {
+            self.batches(work.name, work.batch);
+        }
+        for &threads in threads {
+            for &work in works {
+                self.together(work, threads);
+            }
+        }
+    }
+
+    /// Measures batches one after the other.
+    pub(crate) fn batches(&mut self, work: &str, batch: impl Fn(u64) -> Duration) {
+        let mut batches = Vec::new();
+        self.repeat(&format!("{}/{work}", self.adapter), &mut |first| {
+            let took = batch(first);
+            batches.push(took);
+            took
+        });
+        self.keep(work, batches);
+    }
+
+    /// Measures bursts, after each of which is waited until nothing is left to do for
+    /// whoever the caller has handed it to: what the caller pays, and what both do.
+    pub(crate) fn bursts(
+        &mut self,
+        work: &str,
+        burst: impl Fn(u64) -> Duration,
+        mut drain: impl FnMut(),
+    ) {
+        let mut bursts = Vec::new();
+        let mut wholes = Vec::new();
+        self.repeat(&format!("{}/{work}", self.adapter), &mut |first| {
+            let began = Instant::now();
+            let took = burst(first);
+            drain();
+            wholes.push(began.elapsed());
+            bursts.push(took);
+            took
+        });
+        self.keep(work, bursts);
+        self.keep(&format!("{work}, until it is written"), wholes);
+    }
+
+    /// Measures threads that do the same at the same time, a batch of each.
+    fn together(&mut self, work: Work, threads: u64) {
+        let name = format!("{} by {threads} threads", work.name);
+        let kept = RefCell::new(Vec::new());
+        let id = format!("{}/{name}", self.adapter);
+        self.criterion.bench_function(&id, |bencher| {
+            bencher.iter_custom(|times| {
+                let each = times.div_ceil(BATCH).max(TOGETHER);
+                let (batches, took) = run_together(work, threads, each);
+                if times > 1 {
+                    kept.borrow_mut().extend(batches);
+                }
+                share(took / threads as u32, times, each)
+            });
+        });
+        self.keep(&name, kept.into_inner());
+    }
+
+    /// Runs batches as criterion asks for them.
+    fn repeat(&mut self, id: &str, batch: &mut dyn FnMut(u64) -> Duration) {
+        let mut first = 0;
+        self.criterion.bench_function(id, |bencher| {
+            bencher.iter_custom(|times| {
+                let batches = times.div_ceil(BATCH);
+                let took = (0..batches).map(|_| {
+                    first += BATCH;
+                    batch(first)
+                });
+                share(took.sum(), times, batches)
+            });
+        });
+    }
+
+    /// Keeps the minimum and the median of an event.
+    fn keep(&mut self, work: &str, mut batches: Vec<Duration>) {
+        let batches = batches.get_mut(WARMING..).unwrap_or_default();
+        batches.sort_unstable();
+        let each = |batch: Duration| batch.as_nanos() as f64 / BATCH as f64;
+        if let Some(&least) = batches.first() {
+            let (least, median) = (each(least), each(batches[batches.len() / 2]));
+            let _ = writeln!(self.lines, "{}\t{work}\t{least}\t{median}", self.adapter);
+        }
+    }
+
+    /// Whether anything was measured, which a filter may have kept from being.
+    pub(crate) fn has_figures(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// Says something beneath the table.
+    pub(crate) fn note(&mut self, note: &str) {
+        let _ = writeln!(self.lines, "{}\t{note}", self.adapter);
+    }
+
+    pub(crate) fn write(self, figures: &Path) -> Result<(), Box<dyn Error>> {
+        self.criterion.final_summary();
+        Ok(std::fs::write(figures, self.lines)?)
+    }
+}
+
+/// The time of whole batches, as far as so many of their events were asked for.
+fn share(took: Duration, times: u64, batches: u64) -> Duration {
+    took.mul_f64(times as f64 / (batches * BATCH) as f64)
+}
+
+/// Those batches of a work during which enough other threads were at it, and the time
+/// of all batches of all threads.
+fn run_together(work: Work, threads: u64, each: u64) -> (Vec<Duration>, Duration) {
+    let begin = Barrier::new(threads as usize);
+    let progress: Vec<Progress> = (0..threads).map(|_| Progress::default()).collect();
+    let life = |thread: u64| {
+        let mut batches = Vec::with_capacity(each as usize);
+        (work.batch)(0);
+        begin.wait();
+        let mut before = progress.iter().map(Progress::batches).collect::<Vec<_>>();
+        for batch in 0..each {
+            let took = (work.batch)((thread * each + batch) * BATCH);
+            progress[thread as usize].add_one();
+            let advanced = progress
+                .iter()
+                .zip(&mut before)
+                .filter_map(|(now, before)| {
+                    let now = now.batches();
+                    (std::mem::replace(before, now) < now).then_some(())
+                });
+            batches.push((took, advanced.count()));
+        }
+        batches
+    };
+    let batches: Vec<_> = std::thread::scope(|scope| {
+        let life = &life;
+        let lives: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(move || life(thread)))
+            .collect();
+        let lives = lives.into_iter();
+        lives
+            .map(|life| life.join().expect("no batch panics"))
+            .collect()
+    });
+    let kept = batches
+        .iter()
+        .flat_map(|batches| accompanied(batches, threads));
+    let all = batches.iter().flatten().map(|(took, _)| took).sum();
+    (kept.collect(), all)
+}
+
+/// The batches during which, and during those before and after, as many threads finished
+/// batches as there are processors for. A batch that ran while the others waited for a
+/// processor would tell what one thread costs.
+fn accompanied(batches: &[(Duration, usize)], threads: u64) -> Vec<Duration> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let enough = |batch: &(Duration, usize)| batch.1 >= processors.min(threads as usize);
+    let around = batches.windows(3);
+    let kept = around.filter(|around| around.iter().all(enough));
+    kept.map(|around| around[1].0).collect()
+}
+
+/// How many batches a thread has done, on a cache line that no other thread writes to.
+#[derive(Default)]
+#[repr(align(128))]
+struct Progress(AtomicU64);
+
+impl Progress {
+    fn batches(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add_one(&self) {
+        self.0.store(self.batches() + 1, Ordering::Relaxed);
+    }
+}
