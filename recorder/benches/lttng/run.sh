@@ -124,23 +124,30 @@ export TTLOG_BENCH_WHAT=leave TTLOG_BENCH_HOW_MUCH=$EVENTS TTLOG_BENCH_DIRECTORY
 quietly cargo bench -q -p ttlog --bench scale >"$work/path"
 recording=$(tail -n 1 "$work/path")
 
-# rate NAME COMMAND…: how many lines a second it writes, at best.
+# Nanoseconds that a command takes.
+took() {
+    local began
+    began=$(date +%s%N)
+    "$@" >/dev/null 2>&1
+    echo $(($(date +%s%N) - began))
+}
+
+# NAME LINES NANOSECONDS
 rate() {
-    local name=$1 lines best=
-    shift
-    lines=$("$@" 2>/dev/null | wc -l)
-    for _ in 1 2 3 4 5; do
-        local began took
-        began=$(date +%s%N)
-        "$@" >/dev/null 2>&1
-        took=$(($(date +%s%N) - began))
-        if [ -z "$best" ] || [ $took -lt "$best" ]; then best=$took; fi
-    done
-    awk -v n="$name" -v l="$lines" -v ns="$best" \
+    awk -v n="$1" -v l="$2" -v ns="$3" \
         'BEGIN { printf "%-40s%8d%9.1f%12.0f\n", n, l, ns / 1e6, l * 1e9 / ns }'
 }
+
+for _ in $(seq $ROUNDS); do
+    took babeltrace2 "$work/text" >>"$work/babeltrace2.ns"
+    took "$reader" view "$recording" >>"$work/reader.ns"
+done
+lines=$(babeltrace2 "$work/text" 2>/dev/null | wc -l)
+shown=$("$reader" view "$recording" | wc -l)
 echo
 printf '%-40s%8s%9s%12s\n' 'events F to text' lines ms 'lines a s'
-rate babeltrace2 babeltrace2 "$work/text" | tee "$work/rates"
-rate 'ttlog-reader view' "$reader" view "$recording" | tee -a "$work/rates"
-awk '{ rate[NR] = $NF } END { printf "ttlog-reader has %.1f times the rate of babeltrace2 (at least 10 is wanted)\n", rate[2] / rate[1] }' "$work/rates"
+rate babeltrace2 "$lines" "$(least <"$work/babeltrace2.ns")" | tee "$work/rates"
+rate 'ttlog-reader view' "$shown" "$(least <"$work/reader.ns")" | tee -a "$work/rates"
+awk '{ rate[NR] = $NF }
+    END { printf "ttlog-reader has %.1f times the rate of babeltrace2; 10 is wanted\n", rate[2] / rate[1] }' \
+    "$work/rates"

@@ -1,6 +1,6 @@
 //! Runs batches under criterion, and keeps the figures of each.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt::Write;
 use std::hint::black_box;
@@ -105,22 +105,29 @@ impl Bench {
         self.keep(&format!("{work}, until it is written"), wholes);
     }
 
-    /// Measures threads that do the same at the same time, a batch of each.
+    /// Measures threads that do the same at the same time, a batch of each. Criterion is
+    /// told all that a thread takes, which is more where there are fewer processors.
     fn together(&mut self, work: Work, threads: u64) {
         let name = format!("{} by {threads} threads", work.name);
         let kept = RefCell::new(Vec::new());
+        let ran = Cell::new(false);
         let id = format!("{}/{name}", self.adapter);
         self.criterion.bench_function(&id, |bencher| {
             bencher.iter_custom(|times| {
                 let each = times.div_ceil(BATCH).max(TOGETHER);
                 let (batches, took) = run_together(work, threads, each);
                 if times > 1 {
+                    ran.set(true);
                     kept.borrow_mut().extend(batches);
                 }
                 share(took / threads as u32, times, each)
             });
         });
-        self.keep(&name, kept.into_inner());
+        let kept = kept.into_inner();
+        if ran.get() && kept.len() <= WARMING {
+            self.note(&format!("{name}: hardly ever at the same time in a round"));
+        }
+        self.keep(&name, kept);
     }
 
     /// Runs batches as criterion asks for them.

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::fastrace::collector::{Config, Reporter, SpanContext, SpanRecord};
 use ::fastrace::local::LocalSpan;
@@ -194,14 +194,22 @@ impl Write for Counted {
 
 impl Written {
     fn wait_for_lines(&self, lines: u64) {
-        while self.lines.load(Ordering::Acquire) < lines {
-            std::thread::yield_now();
-        }
+        wait_until(|| self.lines.load(Ordering::Acquire) >= lines);
     }
 
     fn wait_for_flushes(&self, flushes: u64) {
-        while self.flushes.load(Ordering::Acquire) < flushes {
-            std::thread::yield_now();
-        }
+        wait_until(|| self.flushes.load(Ordering::Acquire) >= flushes);
+    }
+}
+
+/// Waits for what takes milliseconds, unless the file cannot be written.
+fn wait_until(written: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !written() {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "nothing is written"
+        );
+        std::thread::yield_now();
     }
 }

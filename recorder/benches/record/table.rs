@@ -7,27 +7,32 @@ use std::error::Error;
 /// The clock's work.
 pub(crate) const TSC: &str = "time stamp counter";
 
-/// The ratio that a figure is to keep at most.
-const LIMITS: [(&str, &str, f64); 10] = [
-    ("own Subscriber", "S", 2.2),
-    ("own Subscriber", "F", 2.1),
-    ("own Subscriber", "M", 4.5),
-    ("own Subscriber", "span", 2.6),
-    ("own Subscriber", "F by 2 threads", 1.1),
-    ("Layer on Registry", "S", 2.2),
-    ("Layer on Registry", "F", 2.2),
-    ("Layer on Registry", "M", 4.5),
-    ("Layer on Registry", "span", 1.9),
-    ("Layer on Registry", "F by 2 threads", 1.1),
+const OWN: &str = "own Subscriber";
+const LAYER: &str = "Layer on Registry";
+const FMT: &str = "fmt, non_blocking";
+
+/// How many times its floor a figure is to take at most.
+const WANTED: [(&str, &str, f64); 10] = [
+    (OWN, "S", 2.2),
+    (OWN, "F", 2.1),
+    (OWN, "M", 4.5),
+    (OWN, "span", 2.6),
+    (OWN, "F by 2 threads", 1.1),
+    (LAYER, "S", 2.2),
+    (LAYER, "F", 2.2),
+    (LAYER, "M", 4.5),
+    (LAYER, "span", 1.9),
+    (LAYER, "F by 2 threads", 1.1),
 ];
 
-/// What F through the own Subscriber takes, of what it takes through `fmt`.
-const OF_FMT: f64 = 0.05;
+/// And F, of what it takes through `fmt`: a twentieth.
+const WANTED_OF_FMT: f64 = 0.05;
 
 /// The minima and medians of all rounds, in the order in which they came.
 #[derive(Default)]
 pub(crate) struct Table {
-    order: Vec<(String, String)>,
+    adapters: Vec<String>,
+    works: Vec<String>,
     figures: HashMap<(String, String), Vec<(f64, f64)>>,
     notes: Vec<String>,
 }
@@ -39,19 +44,13 @@ impl Table {
             let columns: Vec<&str> = line.split('\t').collect();
             match columns[..] {
                 [adapter, work, minimum, median] => {
-                    let key = (adapter.to_owned(), work.to_owned());
-                    if !self.figures.contains_key(&key) {
-                        self.order.push(key.clone());
-                    }
-                    let figures = self.figures.entry(key).or_default();
-                    figures.push((minimum.parse()?, median.parse()?));
+                    add_new(&mut self.adapters, adapter);
+                    add_new(&mut self.works, work);
+                    let figures = self.figures.entry((adapter.into(), work.into()));
+                    let figure = (minimum.parse()?, median.parse()?);
+                    figures.or_default().push(figure);
                 }
-                _ => {
-                    let note = columns.join(": ");
-                    if !self.notes.contains(&note) {
-                        self.notes.push(note);
-                    }
-                }
+                _ => add_new(&mut self.notes, &columns.join(": ")),
             }
         }
         Ok(())
@@ -62,54 +61,48 @@ impl Table {
             println!("nothing was measured");
             return;
         }
-        println!("\nNanoseconds of an event, a span, or an enter and exit.");
-        println!("floor: S, F, M: the visiting Subscriber's and a time stamp; span: the bare");
-        println!("Subscriber's or the idle Registry's and four; enter, exit: theirs and two;");
-        println!("several threads: the same by one. times: the minimum by the floor's.");
-        let [min, median, floor, times, limit] = ["min", "median", "floor", "times", "at most"];
-        println!(
-            "{:<31}{min:>8}{median:>9}{floor:>9}{times:>7}{limit:>9}",
-            ""
-        );
-        let mut last = "";
-        for (adapter, work) in &self.order {
-            if adapter != last {
-                println!("{adapter}");
-                last = adapter;
-            }
-            self.print_figure(adapter, work);
+        println!("\nNanoseconds of an event, a span, or an enter and exit; its floor:");
+        println!("  S, F, M: what the visiting Subscriber takes, and a time stamp");
+        println!("  span: what the bare Subscriber or the idle Registry takes, and four");
+        println!("  enter, exit: the same, and two; by several threads: the same by one");
+        println!("times: how many times the floor the minimum is\n");
+        let [min, median, floor, times] = ["min", "median", "floor", "times"];
+        println!("{:<38}{min:>9}{median:>9}{floor:>9}{times:>8}", "");
+        for adapter in &self.adapters {
+            println!("{adapter}");
+            let works = self.works.iter();
+            works.for_each(|work| self.print_figure(adapter, work));
         }
-        self.print_beside_fmt();
         self.notes.iter().for_each(|note| println!("{note}"));
+        println!("\n{:<38}{:>26}{:>9}", "wanted", "times", "at most");
+        for (adapter, work, limit) in WANTED {
+            self.print_wanted(adapter, work, self.floor(adapter, work), limit);
+        }
+        let fmt = self.figure(FMT, "F").map(|figure| figure.0);
+        for adapter in [OWN, LAYER] {
+            self.print_wanted(adapter, "F, of fmt's", fmt, WANTED_OF_FMT);
+        }
     }
 
     fn print_figure(&self, adapter: &str, work: &str) {
-        let (minimum, median) = self.figure(adapter, work).unwrap_or_default();
-        let figures = format!("  {work:<29}{minimum:>8.1}{median:>9.1}");
-        let Some(floor) = self.floor(adapter, work) else {
-            println!("{figures}");
+        let Some((minimum, median)) = self.figure(adapter, work) else {
             return;
         };
-        let times = minimum / floor;
-        let limit = LIMITS
-            .iter()
-            .find(|limit| (limit.0, limit.1) == (adapter, work));
-        let judged = limit.map_or(String::new(), |limit| judged(times, limit.2));
-        println!("{figures}{floor:>9.1}{times:>7.2}{judged}");
+        let figures = format!("  {work:<36}{minimum:>9.1}{median:>9.1}");
+        match self.floor(adapter, work) {
+            Some(floor) => println!("{figures}{floor:>9.1}{:>8.2}", minimum / floor),
+            None => println!("{figures}"),
+        }
     }
 
-    fn print_beside_fmt(&self) {
-        let fmt = self.figure("fmt, non_blocking", "F");
-        let own = self.figure("own Subscriber", "F");
-        if let (Some((fmt, _)), Some((own, _))) = (fmt, own) {
-            println!("own Subscriber beside fmt");
-            let judged = judged(own / fmt, OF_FMT);
-            println!(
-                "  {:<29}{own:>8.1}{:>9}{fmt:>9.1}{:>7.3}{judged}",
-                "F",
-                "",
-                own / fmt
-            );
+    /// Whether a ratio is as it is wanted, where both of its figures were measured.
+    fn print_wanted(&self, adapter: &str, work: &str, floor: Option<f64>, limit: f64) {
+        let measured = work.split(", of").next().unwrap_or(work);
+        if let (Some((minimum, _)), Some(floor)) = (self.figure(adapter, measured), floor) {
+            let times = minimum / floor;
+            let met = if times <= limit { "met" } else { "over" };
+            let what = format!("{adapter}, {work}");
+            println!("  {what:<36}{times:>26.3}{limit:>9}{met:>7}");
         }
     }
 
@@ -122,9 +115,9 @@ impl Table {
             return least(adapter, alone);
         }
         let spans = match adapter {
-            "own Subscriber" | "fastrace" => "bare Subscriber",
-            "Layer on Registry" => "idle Registry",
-            "fmt, non_blocking" | "tracing-chrome" => "",
+            OWN | "fastrace" => "bare Subscriber",
+            LAYER => "idle Registry",
+            FMT | "tracing-chrome" => "",
             _ => return None,
         };
         match alone {
@@ -145,7 +138,8 @@ impl Table {
     }
 }
 
-fn judged(times: f64, limit: f64) -> String {
-    let met = if times <= limit { "met" } else { "over" };
-    format!("{limit:>9}{met:>6}")
+fn add_new(texts: &mut Vec<String>, text: &str) {
+    if !texts.iter().any(|known| known == text) {
+        texts.push(text.to_owned());
+    }
 }
