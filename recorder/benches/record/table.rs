@@ -32,7 +32,7 @@ const WANTED_OF_FMT: f64 = 0.05;
 #[derive(Default)]
 pub(crate) struct Table {
     adapters: Vec<String>,
-    works: Vec<String>,
+    order: Vec<(String, String)>,
     figures: HashMap<(String, String), Vec<(f64, f64)>>,
     notes: Vec<String>,
 }
@@ -44,13 +44,13 @@ impl Table {
             let columns: Vec<&str> = line.split('\t').collect();
             match columns[..] {
                 [adapter, work, minimum, median] => {
-                    add_new(&mut self.adapters, adapter);
-                    add_new(&mut self.works, work);
-                    let figures = self.figures.entry((adapter.into(), work.into()));
+                    let key = (adapter.to_owned(), work.to_owned());
+                    add_new(&mut self.adapters, key.0.clone());
+                    add_new(&mut self.order, key.clone());
                     let figure = (minimum.parse()?, median.parse()?);
-                    figures.or_default().push(figure);
+                    self.figures.entry(key).or_default().push(figure);
                 }
-                _ => add_new(&mut self.notes, &columns.join(": ")),
+                _ => add_new(&mut self.notes, columns.join(": ")),
             }
         }
         Ok(())
@@ -65,13 +65,15 @@ impl Table {
         println!("  S, F, M: what the visiting Subscriber takes, and a time stamp");
         println!("  span: what the bare Subscriber or the idle Registry takes, and four");
         println!("  enter, exit: the same, and two; by several threads: the same by one");
-        println!("times: how many times the floor the minimum is\n");
+        println!("times: how many times the floor the minimum is");
+        println!("Peers hand theirs to another thread: the caller's part of bursts of 1,000, and");
+        println!("what a burst takes until the other thread has written it; files in memory.\n");
         let [min, median, floor, times] = ["min", "median", "floor", "times"];
         println!("{:<38}{min:>9}{median:>9}{floor:>9}{times:>8}", "");
         for adapter in &self.adapters {
             println!("{adapter}");
-            let works = self.works.iter();
-            works.for_each(|work| self.print_figure(adapter, work));
+            let theirs = self.order.iter().filter(|(of, _)| of == adapter);
+            theirs.for_each(|(_, work)| self.print_figure(adapter, work));
         }
         self.notes.iter().for_each(|note| println!("{note}"));
         println!("\n{:<38}{:>26}{:>9}", "wanted", "times", "at most");
@@ -138,8 +140,8 @@ impl Table {
     }
 }
 
-fn add_new(texts: &mut Vec<String>, text: &str) {
-    if !texts.iter().any(|known| known == text) {
-        texts.push(text.to_owned());
+fn add_new<T: PartialEq>(list: &mut Vec<T>, new: T) {
+    if !list.contains(&new) {
+        list.push(new);
     }
 }
