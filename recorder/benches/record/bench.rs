@@ -6,11 +6,11 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 
+use crate::company::Company;
 use crate::events::{BATCH, Work, timed};
 use crate::table::TSC;
 use crate::ticks::ticks;
@@ -177,69 +177,27 @@ fn share(took: Duration, times: u64, batches: u64) -> Duration {
     took.mul_f64(times as f64 / (batches * BATCH) as f64)
 }
 
-/// Those batches of a work during which enough other threads were at it, and the time
-/// of all batches of all threads.
+/// The batches of a work that had company, and the time of all batches of all threads.
 fn run_together(work: Work, threads: u64, each: u64) -> (Vec<Duration>, Duration) {
     let begin = Barrier::new(threads as usize);
-    let progress: Vec<Progress> = (0..threads).map(|_| Progress::default()).collect();
+    let company = Company::default();
     let life = |thread: u64| {
-        let mut batches = Vec::with_capacity(each as usize);
         (work.batch)(0);
         begin.wait();
-        let mut before = progress.iter().map(Progress::batches).collect::<Vec<_>>();
-        for batch in 0..each {
-            let took = (work.batch)((thread * each + batch) * BATCH);
-            progress[thread as usize].add_one();
-            let advanced = progress
-                .iter()
-                .zip(&mut before)
-                .filter_map(|(now, before)| {
-                    let now = now.batches();
-                    (std::mem::replace(before, now) < now).then_some(())
-                });
-            batches.push((took, advanced.count()));
-        }
-        batches
+        let batch = |number| (work.batch)((thread * each + number) * BATCH);
+        company.batches(each, threads, batch)
     };
-    let batches: Vec<_> = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let life = &life;
         let lives: Vec<_> = (0..threads)
             .map(|thread| scope.spawn(move || life(thread)))
             .collect();
-        let lives = lives.into_iter();
-        lives
-            .map(|life| life.join().expect("no batch panics"))
-            .collect()
-    });
-    let kept = batches
-        .iter()
-        .flat_map(|batches| accompanied(batches, threads));
-    let all = batches.iter().flatten().map(|(took, _)| took).sum();
-    (kept.collect(), all)
-}
-
-/// The batches during which, and during those before and after, as many threads finished
-/// batches as there are processors for. A batch that ran while the others waited for a
-/// processor would tell what one thread costs.
-fn accompanied(batches: &[(Duration, usize)], threads: u64) -> Vec<Duration> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let enough = |batch: &(Duration, usize)| batch.1 >= processors.min(threads as usize);
-    let around = batches.windows(3);
-    let kept = around.filter(|around| around.iter().all(enough));
-    kept.map(|around| around[1].0).collect()
-}
-
-/// How many batches a thread has done, on a cache line that no other thread writes to.
-#[derive(Default)]
-#[repr(align(128))]
-struct Progress(AtomicU64);
-
-impl Progress {
-    fn batches(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn add_one(&self) {
-        self.0.store(self.batches() + 1, Ordering::Relaxed);
-    }
+        let (mut kept, mut all) = (Vec::new(), Duration::ZERO);
+        for life in lives {
+            let (took, accompanied) = life.join().expect("no batch panics");
+            kept.extend(accompanied);
+            all += took;
+        }
+        (kept, all)
+    })
 }

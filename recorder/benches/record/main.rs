@@ -16,6 +16,8 @@
 //! differ; compare the ratios of one run.
 
 mod bench;
+#[path = "../shared/company.rs"]
+mod company;
 #[path = "../shared/events.rs"]
 mod events;
 #[path = "../shared/floors.rs"]

@@ -9,7 +9,7 @@
 //! global default, in batches of 1,000 events F.
 //!
 //! Threads: all are there at the same time; each says one event, all wait for each
-//! other, then each says its batches. `first` is what that first event takes, which
+//! other, then each says its batches, of which those count that had company. `first` is what that first event takes, which
 //! gets its thread a ring and a block.
 //!
 //! Recordings: `start` is the call of `create`; `events` the first 1,000, and the first
@@ -17,6 +17,8 @@
 //! and once more. `memory` is what the process has of its own (RssAnon) beside the
 //! mapping, over what it had before the start: 1 MiB is the most that is wanted.
 
+#[path = "../shared/company.rs"]
+mod company;
 #[path = "../shared/events.rs"]
 #[allow(dead_code, reason = "one event of them")]
 mod events;

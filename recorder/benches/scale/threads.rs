@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use crate::company::Company;
 use crate::events::{BATCH, F, fields};
 use crate::ticks::ticks;
 
-/// The batches of all threads together, of which each does at least two.
+/// The batches of all threads together, of which each does at least five.
 const BATCHES: u32 = 10_000;
 
 pub(crate) fn head() {
@@ -33,12 +34,15 @@ pub(crate) fn measure(threads: u32, directory: &Path) -> Result<(), Box<dyn Erro
     let ticks_per_ns = (ticks() - beginning) as f64 / ns.elapsed().as_nanos() as f64;
     first.sort_unstable();
     batches.sort_unstable();
-    let event = |batch: Duration| batch.as_nanos() as f64 / BATCH as f64;
+    let event = |rank: usize| {
+        let batch = batches.get(rank);
+        batch.map_or(f64::NAN, |batch| batch.as_nanos() as f64 / BATCH as f64)
+    };
     let first_ns = |rank: usize| first[rank] as f64 / ticks_per_ns;
     println!(
         "{threads:<10}{:>12.1}{:>12.1}{:>11.0}{:>11.0}{:>11.0}{:>12}",
-        event(batches[0]),
-        event(batches[batches.len() / 2]),
+        event(0),
+        event(batches.len() / 2),
         first_ns(0),
         first_ns(first.len() / 2),
         first_ns(first.len() - 1),
@@ -47,20 +51,18 @@ pub(crate) fn measure(threads: u32, directory: &Path) -> Result<(), Box<dyn Erro
     Ok(())
 }
 
-/// The ticks of the first events, and how long batches took.
+/// The ticks of the first events, and how long the batches took that had company.
 fn run(threads: u32) -> (Vec<u64>, Vec<Duration>) {
     let all_are_there = Barrier::new(threads as usize);
-    let each = (BATCHES / threads).max(2);
-    let life = |thread: u32| {
+    let company = Company::default();
+    let each = u64::from((BATCHES / threads).max(5));
+    let life = |thread: u64| {
         let before = ticks();
-        fields(u64::from(thread) + 1);
+        fields(thread + 1);
         let first = ticks() - before;
-        let mut batches = Vec::with_capacity(each as usize);
         all_are_there.wait();
-        for batch in 0..each {
-            let number = thread * each + batch;
-            batches.push((F.batch)(u64::from(number) * BATCH));
-        }
+        let batch = |number| (F.batch)((thread * each + number) * BATCH);
+        let (_, batches) = company.batches(each, threads.into(), batch);
         // Nobody ends while another still measures.
         all_are_there.wait();
         (first, batches)
@@ -72,7 +74,7 @@ fn run(threads: u32) -> (Vec<u64>, Vec<Duration>) {
             let builder = std::thread::Builder::new().stack_size(64 << 10);
             builder.spawn_scoped(scope, thread).expect("a thread")
         };
-        let lives: Vec<_> = (0..threads).map(spawn).collect();
+        let lives: Vec<_> = (0..u64::from(threads)).map(spawn).collect();
         let lives = lives.into_iter().map(|life| life.join().expect("no panic"));
         let (first, batches): (Vec<_>, Vec<_>) = lives.unzip();
         (first, batches.concat())
