@@ -36,6 +36,8 @@ mod spans;
 mod start;
 mod subscriber;
 mod sync;
+#[cfg(not(loom))]
+mod table;
 mod thread;
 mod unfinished;
 

@@ -13,7 +13,7 @@
 //! sequence number under which it was taken, a full or last one's the turn at which
 //! it became so, which grows with every block given up.
 
-use crate::linux::sync::{AtomicU64, Number, Ordering, zeros};
+use crate::linux::sync::{AtomicU64, Number, Ordering, Table, zeros};
 
 const FREE: u64 = 0;
 const HELD: u64 = 1;
@@ -34,7 +34,7 @@ fn held(sequence: u64) -> u64 {
 
 /// Who holds which block, and which is taken next.
 pub(crate) struct Pool {
-    states: Box<[AtomicU64]>,
+    states: Table<AtomicU64>,
     full: Queue,
     last: Queue,
     /// Blocks below this index have been taken at least once.
@@ -43,8 +43,11 @@ pub(crate) struct Pool {
     sequence: AtomicU64,
     /// How many blocks are `last`.
     lasts: AtomicU64,
-    /// By block: written by whoever holds it.
-    holders: Box<[Holder]>,
+    /// By block: written by whoever holds it, and not touched before a thread has ended
+    /// in it.
+    holders: Table<Holder>,
+    /// By block, a bit: which pair of its header holds the totals of those that are gone.
+    pairs: Box<[AtomicU64]>,
 }
 
 /// What is known of a block besides its state.
@@ -61,8 +64,6 @@ pub(crate) struct Holder {
     pub(crate) retired_events: Number,
     /// Likewise what they dropped.
     pub(crate) retired_dropped: Number,
-    /// Which pair of the block's header holds these totals.
-    pub(crate) pair: Number,
 }
 
 /// A block that was taken.
@@ -79,14 +80,15 @@ impl Pool {
     pub(crate) fn new(blocks: u32) -> Option<Pool> {
         let blocks = blocks as usize;
         Some(Pool {
-            states: zeros(blocks)?,
+            states: Table::new(blocks)?,
             full: Queue::new(blocks)?,
             last: Queue::new(blocks)?,
             fresh: AtomicU64::new(0),
             turn: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
             lasts: AtomicU64::new(0),
-            holders: zeros(blocks)?,
+            holders: Table::new(blocks)?,
+            pairs: zeros(blocks.div_ceil(64))?,
         })
     }
 
@@ -100,6 +102,15 @@ impl Pool {
 
     pub(crate) fn holders(&self) -> &[Holder] {
         &self.holders
+    }
+
+    /// The pair of a block's header that the totals of those that are gone go to next: the
+    /// one that does not hold them. Asked for by who has taken the block.
+    pub(crate) fn next_pair(&self, index: u32) -> usize {
+        let bit = 1 << (index % 64);
+        self.pairs.get(index as usize / 64).map_or(0, |pairs| {
+            usize::from(pairs.fetch_xor(bit, Ordering::Relaxed) & bit == 0)
+        })
     }
 
     /// Takes the oldest block that may be taken. Last words are kept that are
@@ -290,7 +301,7 @@ impl Pool {
 /// Blocks in the order in which they were given up; a hint, the states decide.
 struct Queue {
     /// Packed entries, 0 where there is none; a power of two of them.
-    cells: Box<[AtomicU64]>,
+    cells: Table<AtomicU64>,
     head: AtomicU64,
     tail: AtomicU64,
 }
@@ -321,7 +332,7 @@ impl Entry {
 impl Queue {
     fn new(blocks: usize) -> Option<Queue> {
         Some(Queue {
-            cells: zeros((2 * blocks).next_power_of_two())?,
+            cells: Table::new((2 * blocks).next_power_of_two())?,
             head: AtomicU64::new(0),
             tail: AtomicU64::new(0),
         })
@@ -400,138 +411,4 @@ impl Queue {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_are_taken_in_turn_and_held_ones_never() {
-        let pool = Pool::new(4).unwrap();
-        let taken: Vec<Taken> = (0..4).filter_map(|_| pool.take(0)).collect();
-        assert_eq!(
-            taken.iter().map(|t| t.index).collect::<Vec<_>>(),
-            [0, 1, 2, 3]
-        );
-        assert_eq!(pool.take(0), None);
-        pool.fill(2);
-        assert_eq!(pool.take(0).map(|t| (t.index, t.sequence)), Some((2, 5)));
-    }
-
-    #[test]
-    fn the_block_that_was_filled_first_is_taken_first() {
-        let pool = Pool::new(8).unwrap();
-        for _ in 0..8 {
-            pool.take(0);
-        }
-        let order = [3, 1, 7, 0, 2, 6, 4, 5];
-        order.into_iter().for_each(|index| pool.fill(index));
-        let taken: Vec<u32> = (0..8)
-            .filter_map(|_| pool.take(0))
-            .map(|t| t.index)
-            .collect();
-        assert_eq!(taken, order);
-    }
-
-    #[test]
-    fn who_stands_still_until_the_queue_has_gone_by_takes_no_young_block() {
-        let queue = Queue::new(4).unwrap();
-        let push = |turn| queue.push(Entry { turn, index: 0 });
-        let pop = || queue.pop().map(|entry| entry.turn);
-        push(1);
-        let ticket = queue.next_ticket().unwrap();
-        // Meanwhile others go around: the ninth meets the first in its cell.
-        for turn in 2..=8 {
-            push(turn);
-            assert_eq!(pop(), Some(turn));
-        }
-        (9..=11).for_each(push);
-        assert!(queue.take_out(ticket).is_none());
-        let rest: Vec<u64> = std::iter::from_fn(pop).collect();
-        assert_eq!(rest, [1, 10, 11, 9], "none is lost");
-    }
-
-    #[test]
-    fn some_free_blocks_are_kept_for_call_sites_unless_nothing_else_is_left() {
-        let pool = Pool::new(128).unwrap();
-        let taken: Vec<u32> = (0..124)
-            .filter_map(|_| pool.take(0))
-            .map(|t| t.index)
-            .collect();
-        assert!([0, 1, 64, 65].iter().all(|kept| !taken.contains(kept)));
-        taken.iter().for_each(|&index| pool.fill(index));
-        let near = |place| pool.take_near(place).map(|t| t.index);
-        assert_eq!((near(0), near(64)), (Some(0), Some(64)));
-        assert_eq!(pool.take(0).map(|t| t.index), Some(2), "the oldest");
-        (0..123).for_each(|_| assert!(pool.take(0).is_some()));
-        assert_eq!(
-            (pool.take(0).map(|t| t.index), pool.take(0).map(|t| t.index)),
-            (Some(1), Some(65))
-        );
-        assert_eq!(pool.take(0), None);
-    }
-
-    #[test]
-    fn what_the_queues_have_lost_is_found() {
-        let pool = Pool::new(4).unwrap();
-        for _ in 0..4 {
-            pool.take(0);
-        }
-        pool.fill(2);
-        assert!(
-            pool.full.pop().is_some(),
-            "as if its holder stood still for a round"
-        );
-        assert_eq!(pool.take(0).map(|t| t.index), Some(2));
-        assert_eq!(pool.take(0), None);
-    }
-
-    /// A pool of 8 blocks, all of them held.
-    fn held_by_all() -> Pool {
-        let pool = Pool::new(8).unwrap();
-        (0..8).for_each(|_| assert!(pool.take(0).is_some()));
-        pool
-    }
-
-    #[test]
-    fn last_words_that_may_go_are_taken_in_the_order_of_time() {
-        let pool = held_by_all();
-        pool.fill(0);
-        pool.end(1, 10, 3, 0);
-        pool.fill(2);
-        let taken: Vec<u32> = (0..3)
-            .filter_map(|_| pool.take(11))
-            .map(|t| t.index)
-            .collect();
-        assert_eq!(taken, [0, 1, 2]);
-    }
-
-    #[test]
-    fn a_threads_full_blocks_go_before_its_last_however_many_are_last() {
-        let pool = held_by_all();
-        for (full, last) in [(0, 1), (2, 3), (4, 5)] {
-            pool.fill(full);
-            pool.end(last, 10, 3, 0);
-        }
-        let taken: Vec<u32> = (0..6)
-            .filter_map(|_| pool.take(0))
-            .map(|t| t.index)
-            .collect();
-        assert_eq!(taken, [0, 1, 2, 3, 4], "the one that is left is kept");
-    }
-
-    #[test]
-    fn last_words_are_kept_for_the_window_while_they_fill_less_than_a_quarter() {
-        let pool = held_by_all();
-        let last = |taken: Taken| taken.was_last.then_some(taken.index);
-        pool.end(3, 100, 0, 0);
-        assert_eq!(pool.take(50), None, "kept within the window");
-        assert_eq!(pool.take(101).and_then(last), Some(3), "not past it");
-        pool.end(4, 100, 0, 0);
-        pool.end(5, 100, 0, 0);
-        assert_eq!(
-            pool.take(50).and_then(last),
-            Some(4),
-            "a quarter is reached"
-        );
-        assert_eq!(pool.take(50), None);
-    }
-}
+mod tests;

@@ -4,11 +4,11 @@
 //! same few, and the memory of the others is never touched.
 
 use crate::linux::ring::Ring;
-use crate::linux::sync::{AtomicU64, Ordering, zeros};
+use crate::linux::sync::{AtomicU64, Ordering, Table, zeros};
 
 /// The rings of all threads.
 pub(crate) struct Rings {
-    rings: Box<[Ring]>,
+    rings: Table<Ring>,
     owned: Box<[AtomicU64]>,
 }
 
@@ -21,7 +21,7 @@ impl Rings {
             last.store(u64::MAX << (len % 64), Ordering::Relaxed);
         }
         Some(Rings {
-            rings: zeros(len)?,
+            rings: Table::new(len)?,
             owned,
         })
     }

@@ -8,7 +8,7 @@
 //!
 //! Every description is kept twice, half a pool apart.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 
 use crate::linux::open_block::OpenBlock;
 use crate::linux::sync::{AtomicU64, Ordering, zeros};
@@ -24,8 +24,8 @@ const PROBES: usize = 16;
 
 /// Which call sites are known.
 pub(crate) struct Sites {
+    /// Those of metadata that is static; 0 where there is none.
     addresses: Box<[AtomicU64]>,
-    metadata: Box<[OnceLock<&'static Metadata<'static>>]>,
     pub(crate) writer: Mutex<Writer>,
 }
 
@@ -40,12 +40,8 @@ pub(crate) struct Writer {
 impl Sites {
     /// No call site; `None` where memory does not suffice.
     pub(crate) fn new() -> Option<Sites> {
-        let mut metadata = Vec::new();
-        metadata.try_reserve_exact(KNOWN).ok()?;
-        metadata.resize_with(KNOWN, OnceLock::new);
         Some(Sites {
             addresses: zeros(KNOWN)?,
-            metadata: metadata.into_boxed_slice(),
             writer: Mutex::new(Writer::default()),
         })
     }
@@ -70,14 +66,20 @@ impl Sites {
 
     /// The metadata of the call site with this index.
     pub(crate) fn metadata(&self, index: u16) -> Option<&'static Metadata<'static>> {
-        self.metadata.get(usize::from(index))?.get().copied()
+        let address = self.addresses.get(usize::from(index))?;
+        let address = address.load(Ordering::Acquire) as usize;
+        let metadata: *const Metadata<'static> = std::ptr::with_exposed_provenance(address);
+        // SAFETY: null, or what `insert` has stored, which alone stores here: a reference
+        // that is static.
+        unsafe { metadata.as_ref() }
     }
 
     /// Makes a call site known, under the writer's lock; `None` if the set has no
     /// place for it.
     pub(crate) fn insert(&self, metadata: &'static Metadata<'static>) -> Option<u16> {
         let address = address(metadata);
-        let place = places(address).find(|&place| self.metadata[place].set(metadata).is_ok())?;
+        let is_free = |&place: &usize| self.addresses[place].load(Ordering::Relaxed) == 0;
+        let place = places(address).find(is_free)?;
         self.addresses[place].store(address, Ordering::Release);
         Some(place as u16)
     }
@@ -124,4 +126,31 @@ pub(crate) fn encode(
         fields: metadata.fields().iter().map(|field| field.name()),
     };
     site::encode(parts, ticks, words)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use tracing::callsite::Callsite as _;
+    use tracing::metadata::Kind;
+
+    #[test]
+    fn a_call_site_is_found_by_its_address_and_by_its_index() {
+        let sites = Sites::new().unwrap();
+        let all = [
+            tracing::callsite! { name: "one", kind: Kind::EVENT, fields: a }.metadata(),
+            tracing::callsite! { name: "other", kind: Kind::SPAN, fields: a, b }.metadata(),
+        ];
+        let indexes = all.map(|metadata| {
+            assert_eq!(sites.find(metadata), None);
+            sites.insert(metadata).unwrap()
+        });
+        for (metadata, index) in all.into_iter().zip(indexes) {
+            assert_eq!(sites.find(metadata), Some(index));
+            let found = sites.metadata(index).unwrap();
+            assert!(std::ptr::eq(found, metadata));
+        }
+        let others = (0..=u16::MAX).filter(|index| !indexes.contains(index));
+        assert_eq!(others.filter_map(|index| sites.metadata(index)).count(), 0);
+    }
 }

@@ -49,13 +49,12 @@ impl<const N: usize> std::ops::Deref for Numbers<N> {
 
 /// What is valid when all of it is zero.
 #[cfg(not(loom))]
-use zerocopy::FromZeros as Zero;
+pub(crate) use zerocopy::FromZeros as Zero;
 
 #[cfg(loom)]
 use std::default::Default as Zero;
 
-/// `len` values that are zero, in memory that is not touched before it is used;
-/// `None` where there is not so much memory.
+/// `len` values that are zero; `None` where there is not so much memory.
 #[cfg(not(loom))]
 pub(crate) fn zeros<T: Zero>(len: usize) -> Option<Box<[T]>> {
     <[T]>::new_box_zeroed_with_elems(len).ok()
@@ -65,4 +64,27 @@ pub(crate) fn zeros<T: Zero>(len: usize) -> Option<Box<[T]>> {
 #[cfg(loom)]
 pub(crate) fn zeros<T: Zero>(len: usize) -> Option<Box<[T]>> {
     Some((0..len).map(|_| T::default()).collect())
+}
+
+/// Large tables: memory of their own, or loom's.
+#[cfg(not(loom))]
+pub(crate) use crate::linux::table::Table;
+
+#[cfg(loom)]
+pub(crate) struct Table<T>(Box<[T]>);
+
+#[cfg(loom)]
+impl<T: Zero> Table<T> {
+    pub(crate) fn new(len: usize) -> Option<Table<T>> {
+        zeros(len).map(Table)
+    }
+}
+
+#[cfg(loom)]
+impl<T> std::ops::Deref for Table<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
 }

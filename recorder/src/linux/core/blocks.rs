@@ -115,13 +115,11 @@ impl Core {
             holder.last_events.set(0);
             holder.last_dropped.set(0);
         }
-        let pair = 1 - (holder.pair.get() & 1);
-        holder.pair.set(pair);
         let retired = Retired {
             events: holder.retired_events.get(),
             dropped: holder.retired_dropped.get(),
         };
-        (retired, pair as usize)
+        (retired, self.pool.next_pair(taken.index))
     }
 
     /// Begins a block with the spans that its thread is in: what they are, then
