@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::linux::backtrace;
 use crate::linux::durable;
 use crate::linux::identity::Identity;
-use crate::linux::limits;
+use crate::linux::limits::{self, MemoryCgroups};
 use crate::linux::place::Place;
 use crate::linux::retire;
 use crate::linux::unfinished::Unfinished;
@@ -53,6 +53,7 @@ pub(crate) struct Created {
 /// Settings out of bounds, or no place that takes it. No file is left.
 pub(crate) fn create(
     settings: &Settings,
+    groups: &MemoryCgroups,
     sample_clocks: impl Fn() -> Sample,
     clock: Source,
 ) -> Result<Created, Error> {
@@ -68,6 +69,7 @@ pub(crate) fn create(
             blocks: (capacity_bytes / BLOCK_BYTES as u64) as u32,
         },
         begun,
+        groups,
         sample_clocks: &sample_clocks,
         clock,
     };
@@ -96,6 +98,7 @@ struct Request<'a> {
     sync_interval_ns: u64,
     asked: Layout,
     begun: Sample,
+    groups: &'a MemoryCgroups,
     sample_clocks: &'a dyn Fn() -> Sample,
     clock: Source,
 }
@@ -106,9 +109,10 @@ impl Request<'_> {
             durable::can_be_kept_in(place)?;
         }
         // First, so that there is the room that the old ones took.
-        retire::recordings(&place.directory, self.settings);
+        retire::recordings(&place.directory, self.settings, self.groups);
         let in_memory = place.on_tmpfs || place.on_overlay;
-        let (allowed, reason) = limits::allowed(self.asked.file_bytes(), in_memory);
+        let charged = in_memory.then_some(self.groups);
+        let (allowed, reason) = limits::allowed(self.asked.file_bytes(), charged);
         let (layout, limited_by) = fitted(self.asked, allowed, reason)?;
         place.has_room(layout.file_bytes())?;
         self.create_as(layout, limited_by, Unfinished::create(&place.directory)?)
@@ -153,7 +157,7 @@ impl Request<'_> {
 
     fn header(&self, layout: Layout, limited_by: String, inode: u64) -> Header {
         let identity = Identity::of_this_process();
-        let group = limits::memory_cgroup().unwrap_or_default();
+        let group = self.groups.own().unwrap_or_default();
         Header {
             recording: identity.recording,
             layout,

@@ -6,18 +6,21 @@
 //!
 //! What cannot be read is no limit.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Mib;
 
+/// What most files of the kernel's are shorter than.
+const TEXT_BYTES: usize = 4096;
+
 /// How many of the bytes asked for may be taken, and what the limit was, empty
-/// if there was none.
-pub(crate) fn allowed(asked_bytes: u64, in_memory: bool) -> (u64, String) {
-    let file_limit = file_size();
-    let headroom = if in_memory { memory_headroom() } else { None };
-    shrunk(asked_bytes, file_limit, headroom)
+/// if there was none. They are memory where `charged` names who is charged for them.
+pub(crate) fn allowed(asked_bytes: u64, charged: Option<&MemoryCgroups>) -> (u64, String) {
+    let headroom = charged.and_then(MemoryCgroups::headroom);
+    shrunk(asked_bytes, file_size(), headroom)
 }
 
 /// `RLIMIT_FSIZE`, `None` if there is none.
@@ -60,29 +63,51 @@ struct Headroom {
     group: PathBuf,
 }
 
-/// What the narrowest memory cgroup around this process has left.
-fn memory_headroom() -> Option<Headroom> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    Version::ALL
-        .into_iter()
-        .filter_map(|version| Some((version, Chain::find(version, &groups, &mounts)?)))
-        .filter_map(|(version, chain)| chain.headroom(version))
-        .min_by_key(|headroom| headroom.bytes)
+/// The memory cgroups of this process, as they were found once: a start asks for them
+/// more than once, and finding them takes a good part of its time.
+pub(crate) struct MemoryCgroups(Vec<(Version, Chain)>);
+
+impl MemoryCgroups {
+    /// Those that are to be seen from here.
+    pub(crate) fn of_this_process() -> MemoryCgroups {
+        let texts = || Some((text("/proc/self/cgroup")?, text("/proc/self/mountinfo")?));
+        let (groups, mounts) = texts().unwrap_or_default();
+        let found = |version| Some((version, Chain::find(version, &groups, &mounts)?));
+        MemoryCgroups(Version::ALL.into_iter().filter_map(found).collect())
+    }
+
+    /// How many bytes the narrowest one may take.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        let limits = self.0.iter();
+        limits
+            .filter_map(|(version, chain)| chain.limit(*version))
+            .min()
+    }
+
+    /// What the narrowest one has left.
+    fn headroom(&self) -> Option<Headroom> {
+        let chains = self.0.iter();
+        chains
+            .filter_map(|(version, chain)| chain.headroom(*version))
+            .min_by_key(|headroom| headroom.bytes)
+    }
+
+    /// The one that this process is in.
+    pub(crate) fn own(&self) -> Option<MemoryCgroup> {
+        self.0.iter().find_map(|(version, chain)| {
+            let group = &chain.innermost;
+            let events = text(group.join(version.events()))?;
+            Some(MemoryCgroup {
+                inode: fs::metadata(group).ok()?.ino(),
+                oom_kills: field(&events, "oom_kill")?,
+                directory: group.to_str()?.to_owned(),
+            })
+        })
+    }
 }
 
-/// How many bytes the narrowest memory cgroup around this process may take.
-pub(crate) fn memory_limit() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    Version::ALL
-        .into_iter()
-        .filter_map(|version| Chain::find(version, &groups, &mounts)?.limit(version))
-        .min()
-}
-
-/// The memory cgroup of this process, and how many of its processes were killed
-/// for memory so far.
+/// The memory cgroup of a process, and how many of its processes were killed for memory
+/// so far.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryCgroup {
     /// Its directory.
@@ -93,19 +118,13 @@ pub(crate) struct MemoryCgroup {
     pub(crate) oom_kills: u64,
 }
 
-/// The memory cgroup that this process is in, if it is to be seen from here.
-pub(crate) fn memory_cgroup() -> Option<MemoryCgroup> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    Version::ALL.into_iter().find_map(|version| {
-        let group = Chain::find(version, &groups, &mounts)?.innermost;
-        let events = fs::read_to_string(group.join(version.events())).ok()?;
-        Some(MemoryCgroup {
-            inode: fs::metadata(&group).ok()?.ino(),
-            oom_kills: field(&events, "oom_kill")?,
-            directory: group.to_str()?.to_owned(),
-        })
-    })
+/// A file of the kernel's, which does not say how long it is: read with room from the
+/// first, since each part of it that is read costs a call.
+fn text(path: impl AsRef<Path>) -> Option<String> {
+    let mut text = String::with_capacity(TEXT_BYTES);
+    let file = File::open(path).ok()?;
+    file.take(u64::MAX).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// The two interfaces of cgroups (cgroups(7)); a system may have both mounted.
@@ -164,6 +183,9 @@ impl Version {
     }
 }
 
+/// What version 1 gives for no limit: as many bytes as its counter holds, in whole pages.
+const UNLIMITED: u64 = 1 << 62;
+
 /// A cgroup's directory and those around it, up to where they are mounted.
 #[derive(Debug, PartialEq, Eq)]
 struct Chain {
@@ -215,8 +237,8 @@ impl Chain {
             .ancestors()
             .take_while(|group| group.starts_with(&self.mounted_at))
             .filter_map(move |group| {
-                let limit = fs::read_to_string(group.join(version.limit())).ok()?;
-                Some((group, number(&limit)?))
+                let limit = number(&text(group.join(version.limit()))?)?;
+                (limit < UNLIMITED).then_some((group, limit))
             })
     }
 
@@ -227,8 +249,8 @@ impl Chain {
     fn headroom(&self, version: Version) -> Option<Headroom> {
         self.limited(version)
             .filter_map(|(group, limit)| {
-                let usage = number(&fs::read_to_string(group.join(version.usage())).ok()?)?;
-                let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+                let usage = number(&text(group.join(version.usage()))?)?;
+                let stat = text(group.join("memory.stat")).unwrap_or_default();
                 let used = usage.saturating_sub(field(&stat, version.reclaimable()).unwrap_or(0));
                 Some(Headroom {
                     bytes: limit.saturating_sub(used),
@@ -376,7 +398,11 @@ mod tests {
 
         say(&inner, "memory.max", "1200\n");
         assert_eq!(chain.limit(Version::V2), Some(1000));
+
+        say(&inner, "memory.limit_in_bytes", "9223372036854771712\n");
         assert_eq!(chain.limit(Version::V1), None);
+        say(&inner, "memory.limit_in_bytes", "1100\n");
+        assert_eq!(chain.limit(Version::V1), Some(1100));
     }
 
     #[test]
@@ -405,7 +431,8 @@ mod tests {
 
     #[test]
     fn here_and_now_is_read_without_harm() {
-        let (taken, _) = allowed(4096, true);
-        assert!(taken <= 4096);
+        let groups = MemoryCgroups::of_this_process();
+        let (taken, _) = allowed(4096, Some(&groups));
+        assert!(taken <= 4096 && groups.limit() != Some(0));
     }
 }

@@ -15,7 +15,7 @@ use std::fs::File;
 
 use ttlog_format::snapshot::{Maker, read_head};
 
-use crate::linux::limits;
+use crate::linux::limits::MemoryCgroups;
 use crate::linux::place::Directory;
 use crate::settings::{RETAIN, Settings};
 use evidence::Evidence;
@@ -31,7 +31,7 @@ mod mapped;
 const OPENED_MAX: usize = 1 << 13;
 
 /// Removes old recordings past the bounds.
-pub(crate) fn recordings(directory: &Directory, settings: &Settings) {
+pub(crate) fn recordings(directory: &Directory, settings: &Settings, groups: &MemoryCgroups) {
     let overlay = directory
         .file_system()
         .is_ok_and(|file_system| file_system.is_overlay());
@@ -42,7 +42,7 @@ pub(crate) fn recordings(directory: &Directory, settings: &Settings) {
                 .get_or_init(Mapped::now)
                 .has(listed.inode, listed.pid)
     };
-    retire(directory, settings, "ring", |file, listed| {
+    retire(directory, settings, groups, "ring", |file, listed| {
         let old = is_unlocked(file) && !is_mapped(listed) || spares_nobody();
         old.then(|| Evidence::of_recording(file)).flatten()
     });
@@ -50,8 +50,8 @@ pub(crate) fn recordings(directory: &Directory, settings: &Settings) {
 
 /// Removes old snapshots past the bounds, of those that recorders made: what a reader
 /// made is its user's.
-pub(crate) fn snapshots(directory: &Directory, settings: &Settings) {
-    retire(directory, settings, "bin", |file, _| {
+pub(crate) fn snapshots(directory: &Directory, settings: &Settings, groups: &MemoryCgroups) {
+    retire(directory, settings, groups, "bin", |file, _| {
         let (header, made) = read_head(file).ok()?;
         (made.by == Maker::Process).then_some(Evidence {
             of_an_end: false,
@@ -68,6 +68,7 @@ fn spares_nobody() -> bool {
 fn retire(
     directory: &Directory,
     settings: &Settings,
+    groups: &MemoryCgroups,
     kind: &str,
     examine: impl Fn(&File, &Listed) -> Option<Evidence>,
 ) {
@@ -75,7 +76,7 @@ fn retire(
         return;
     };
     let mut listed = locked.list(kind);
-    let bounds = Bounds::of(settings, directory, &listed);
+    let bounds = Bounds::of(settings, directory, groups, &listed);
     if bounds.hold(listed.len(), taken(&listed)) {
         return;
     }
@@ -104,7 +105,12 @@ impl Bounds {
     /// What the user said; else the default, in memory less of it, and the newest crash
     /// in any case: a service that takes much, or that was given little, is to find why
     /// it crashed.
-    fn of(settings: &Settings, directory: &Directory, listed: &[Listed]) -> Bounds {
+    fn of(
+        settings: &Settings,
+        directory: &Directory,
+        groups: &MemoryCgroups,
+        listed: &[Listed],
+    ) -> Bounds {
         let (count, bytes) = settings.retain.unwrap_or(RETAIN);
         let said = settings.retain.is_some();
         Bounds {
@@ -112,7 +118,7 @@ impl Bounds {
             bytes: if said || listed.is_empty() {
                 bytes
             } else {
-                bytes.min(bytes_in_memory(directory))
+                bytes.min(bytes_in_memory(directory, groups))
             },
             least: usize::from(!said),
         }
@@ -125,7 +131,7 @@ impl Bounds {
 
 /// Half of a file system in memory, or a quarter of what the memory cgroup may take,
 /// whose other processes it takes memory from.
-fn bytes_in_memory(directory: &Directory) -> u64 {
+fn bytes_in_memory(directory: &Directory, groups: &MemoryCgroups) -> u64 {
     let Ok(file_system) = directory.file_system() else {
         return u64::MAX;
     };
@@ -133,7 +139,7 @@ fn bytes_in_memory(directory: &Directory) -> u64 {
         return u64::MAX;
     }
     let half = file_system.total_bytes().map(|bytes| bytes / 2);
-    let quarter = limits::memory_limit().map(|bytes| bytes / 4);
+    let quarter = groups.limit().map(|bytes| bytes / 4);
     half.into_iter().chain(quarter).min().unwrap_or(u64::MAX)
 }
 

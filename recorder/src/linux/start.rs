@@ -16,6 +16,7 @@ use crate::linux::fatal;
 use crate::linux::fork::{self, Heirs};
 use crate::linux::guard::Guard;
 use crate::linux::kept::Kept;
+use crate::linux::limits::MemoryCgroups;
 use crate::linux::memory::{Memory, Sentinel};
 use crate::linux::panic;
 use crate::linux::recorder::Recorder;
@@ -129,9 +130,10 @@ fn core_of(settings: &Settings) -> Result<Core, Error> {
     let clock = Clock::new();
     let sentinel = Sentinel::new()
         .map_err(|cause| Error::io("watch for forks by", "MADV_WIPEONFORK", cause))?;
-    let created = create::create(settings, || clock.sample(), clock.source())?;
+    let groups = MemoryCgroups::of_this_process();
+    let created = create::create(settings, &groups, || clock.sample(), clock.source())?;
     let path = created.path.clone();
-    let core = core_over(created, clock, sentinel, settings);
+    let core = core_over(created, clock, sentinel, &groups, settings);
     core.inspect_err(|_| remove(&path))
 }
 
@@ -144,6 +146,7 @@ fn core_over(
     created: Created,
     clock: Clock,
     sentinel: Sentinel,
+    groups: &MemoryCgroups,
     settings: &Settings,
 ) -> Result<Core, Error> {
     let (header, path) = (created.header, created.path);
@@ -167,7 +170,7 @@ fn core_over(
         ticks_per_second: ticks_per_second(&header),
         path: path.clone(),
         file: Some(file),
-        snapshots: Snapshots::new(settings)?,
+        snapshots: Snapshots::new(settings, groups)?,
         panics: settings.panic_hook.unwrap_or(true),
         faults,
     };

@@ -10,6 +10,7 @@ use rustix::fs::fstat;
 use super::Here;
 use crate::error::Error;
 use crate::linux::kept::Kept;
+use crate::linux::limits::MemoryCgroups;
 use crate::linux::place::Directory;
 use crate::linux::retire;
 use crate::linux::sync::{AtomicU64, Ordering};
@@ -43,7 +44,7 @@ impl Snapshots {
     /// # Errors
     /// The directory that was asked for cannot be had. That the temporary directory
     /// cannot costs the snapshots, and not the recording.
-    pub(crate) fn new(settings: &Settings) -> Result<Snapshots, Error> {
+    pub(crate) fn new(settings: &Settings, groups: &MemoryCgroups) -> Result<Snapshots, Error> {
         let asked_for = settings.snapshot_directory.as_deref();
         let make_missing = settings.makes_directories();
         let directory = match asked_for {
@@ -52,7 +53,7 @@ impl Snapshots {
         };
         let path = match &directory {
             Some(directory) => {
-                retire::snapshots(directory, settings);
+                retire::snapshots(directory, settings, groups);
                 directory.path.clone()
             }
             None => settings.temporary.clone(),
@@ -160,7 +161,7 @@ mod tests {
             snapshot_directory: Some(path.clone()),
             ..Settings::default()
         };
-        let snapshots = Snapshots::new(&settings).unwrap();
+        let snapshots = Snapshots::new(&settings, &MemoryCgroups::of_this_process()).unwrap();
         std::fs::rename(&path, &elsewhere).unwrap();
         let inode = |fd: &std::os::fd::OwnedFd| fstat(fd).unwrap().st_ino;
         let moved = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&elsewhere).unwrap());

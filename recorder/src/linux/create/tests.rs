@@ -33,7 +33,8 @@ fn sampler() -> impl Fn() -> Sample {
 }
 
 fn create_with(settings: &Settings) -> Result<Created, Error> {
-    create(settings, sampler(), Source::Monotonic)
+    let groups = MemoryCgroups::of_this_process();
+    create(settings, &groups, sampler(), Source::Monotonic)
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -45,7 +46,11 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-fn request<'a>(settings: &'a Settings, sample_clocks: &'a dyn Fn() -> Sample) -> Request<'a> {
+fn request<'a>(
+    settings: &'a Settings,
+    groups: &'a MemoryCgroups,
+    sample_clocks: &'a dyn Fn() -> Sample,
+) -> Request<'a> {
     Request {
         settings,
         asked_bytes: 1 << 20,
@@ -55,6 +60,7 @@ fn request<'a>(settings: &'a Settings, sample_clocks: &'a dyn Fn() -> Sample) ->
             blocks: 256,
         },
         begun: sample_clocks(),
+        groups,
         sample_clocks,
         clock: Source::Tsc,
     }
@@ -150,7 +156,8 @@ fn without_unnamed_files_a_dot_name_does() {
     let top = tempfile::tempdir().unwrap();
     let place = Place::asked_for(top.path(), true).unwrap();
     let (settings, sampler) = (settings(top.path()), sampler());
-    let request = request(&settings, &sampler);
+    let groups = MemoryCgroups::of_this_process();
+    let request = request(&settings, &groups, &sampler);
     for _ in 0..2 {
         let unfinished = Unfinished::create_with_dot(&place.directory).unwrap();
         let name = names(top.path()).remove(0);

@@ -18,6 +18,10 @@ const RECORDING: u64 = 42;
 /// Bytes that a recording of these tests takes.
 const TAKEN: u64 = 64 * 1024;
 
+fn groups() -> MemoryCgroups {
+    MemoryCgroups::of_this_process()
+}
+
 struct Yard {
     directory: Directory,
     _own: tempfile::TempDir,
@@ -76,7 +80,7 @@ impl Yard {
 
     /// Retires recordings, and tells the timestamps of those that stay.
     fn keeps(&self, count: usize, bytes: u64) -> Vec<u64> {
-        recordings(&self.directory, &retain(count, bytes));
+        recordings(&self.directory, &retain(count, bytes), &groups());
         self.stamps("ring")
     }
 
@@ -229,7 +233,7 @@ fn the_newest_crash_stays_where_nobody_said_how_much_may() {
     assert_eq!(goes(bounds(1)), [3, 1]);
     let said = |settings: &Settings| {
         let listed = Locked::new(&yard.directory).unwrap().list("ring");
-        Bounds::of(settings, &yard.directory, &listed)
+        Bounds::of(settings, &yard.directory, &groups(), &listed)
     };
     let (default, asked) = (said(&Settings::default()), said(&retain(0, 7)));
     assert_eq!((default.count, default.least), (16, 1));
@@ -401,11 +405,11 @@ fn snapshots_that_processes_made_go_and_a_readers_stay() {
     }
     fs::write(yard.path("ttlog-7-9.bin"), "not a snapshot").unwrap();
     yard.ended(1, "a");
-    snapshots(&yard.directory, &retain(8, u64::MAX));
+    snapshots(&yard.directory, &retain(8, u64::MAX), &groups());
     assert_eq!(yard.stamps("bin").len(), 8);
-    snapshots(&yard.directory, &retain(3, u64::MAX));
+    snapshots(&yard.directory, &retain(3, u64::MAX), &groups());
     assert_eq!(yard.stamps("bin"), [1, 2, 6, 7, 9]);
-    snapshots(&yard.directory, &retain(0, 0));
+    snapshots(&yard.directory, &retain(0, 0), &groups());
     assert_eq!(yard.stamps("bin"), [1, 9]);
     assert_eq!(yard.stamps("ring"), [1]);
 }
