@@ -32,6 +32,9 @@ use crate::settings::Settings;
 /// Fewer blocks than 1 MiB of them is no recording.
 const BLOCKS_MIN: u32 = (1 << 20) / BLOCK_BYTES as u32;
 
+/// The least that is allocated at once where signals interrupt that, in bytes.
+const STRETCH_MIN: u64 = 64 << 10;
+
 /// A recording that was just begun.
 #[derive(Debug)]
 pub(crate) struct Created {
@@ -240,17 +243,36 @@ fn prepare(unfinished: &Unfinished<'_>, bytes: u64) -> Result<MmapRaw, Error> {
 
 /// Allocates every byte; whether that was by writing zeros.
 fn allocate(file: &File, bytes: u64) -> io::Result<bool> {
-    loop {
-        match fallocate(file, FallocateFlags::empty(), 0, bytes) {
-            Ok(()) => return Ok(false),
-            Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                write_zeros(file, bytes)?;
-                return Ok(true);
-            }
-            Err(error) => return Err(error.into()),
+    let fallocate = |offset, len| fallocate(file, FallocateFlags::empty(), offset, len);
+    match allocate_by(fallocate, bytes) {
+        Ok(()) => Ok(false),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            write_zeros(file, bytes)?;
+            Ok(true)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Allocates so many bytes by calls that may be interrupted.
+///
+/// On many a kernel a tmpfs gives up at any signal, and gives back what it had allocated
+/// by then. Under a profiler's timer it would never come to the end of a large file: half
+/// as much is tried next.
+fn allocate_by(
+    mut allocate: impl FnMut(u64, u64) -> Result<(), Errno>,
+    bytes: u64,
+) -> Result<(), Errno> {
+    let (mut offset, mut stretch) = (0, bytes);
+    while offset < bytes {
+        let len = stretch.min(bytes - offset);
+        match allocate(offset, len) {
+            Ok(()) => offset += len,
+            Err(Errno::INTR) => stretch = (stretch / 2).max(STRETCH_MIN),
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {

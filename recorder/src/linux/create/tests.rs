@@ -355,3 +355,53 @@ fn blocks_are_whole_and_at_least_a_mebibyte() {
     assert_eq!(fits(least).unwrap(), (256, "x".into()));
     assert!(fits(least - 1).is_err() && fits(0).is_err());
 }
+
+/// As of a kernel that is interrupted whenever more than `most` are asked of it, and every
+/// third time besides.
+fn allocated_with_interruptions(most: u64, bytes: u64) -> Vec<(u64, u64)> {
+    let (mut calls, mut allocated) = (0, Vec::new());
+    let allocate = |offset, len| {
+        calls += 1;
+        if len > most || calls % 3 == 0 {
+            return Err(Errno::INTR);
+        }
+        allocated.push((offset, len));
+        Ok(())
+    };
+    allocate_by(allocate, bytes).unwrap();
+    allocated
+}
+
+#[test]
+fn whoever_is_interrupted_whenever_it_allocates_much_comes_to_its_end() {
+    for bytes in [1, 4096, 11 << 20, (64 << 20) + 4096] {
+        for most in [STRETCH_MIN, 1 << 20, u64::MAX] {
+            let mut end = 0;
+            for (offset, len) in allocated_with_interruptions(most, bytes) {
+                assert_eq!(offset, end, "of {bytes}, at most {most}");
+                end += len;
+            }
+            assert_eq!(end, bytes);
+        }
+    }
+    let full = |offset, _| {
+        if offset == 0 {
+            Ok(())
+        } else {
+            Err(Errno::NOSPC)
+        }
+    };
+    let mut calls = 0;
+    let interrupted_then_full = |offset, len| {
+        calls += 1;
+        if calls == 1 {
+            Err(Errno::INTR)
+        } else {
+            full(offset, len)
+        }
+    };
+    assert_eq!(
+        allocate_by(interrupted_then_full, 1 << 20),
+        Err(Errno::NOSPC)
+    );
+}
