@@ -24,6 +24,7 @@ mod open_block;
 mod panic;
 mod place;
 mod pool;
+mod prefault;
 mod recorder;
 mod registry;
 mod retire;

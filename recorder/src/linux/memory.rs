@@ -194,9 +194,24 @@ impl Memory {
     /// # Errors
     /// A page that cannot be stored to any more, or a kernel before 5.14.
     pub(crate) fn make_dirty(&self) -> io::Result<()> {
-        let (base, len) = (self.base.cast_mut().cast(), self.words * 8);
+        self.fault_in(0, usize::MAX)
+    }
+
+    /// Faults pages in for writing, from `offset` on, for so many bytes or as many as
+    /// there are; both in whole pages.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn fault_in(&self, offset: usize, bytes: usize) -> io::Result<()> {
+        let len = self.bytes().saturating_sub(offset).min(bytes);
+        let from = self.base.wrapping_byte_add(offset).cast_mut().cast();
         // SAFETY: no word is changed, and `_owner` keeps them mapped meanwhile.
-        Ok(unsafe { madvise(base, len, Advice::LinuxPopulateWrite) }?)
+        Ok(unsafe { madvise(from, len, Advice::LinuxPopulateWrite) }?)
+    }
+
+    /// Bytes of all words.
+    pub(crate) fn bytes(&self) -> usize {
+        self.words * 8
     }
 
     /// A word of ours: in bounds of what `_owner` keeps alive as long as `self`,

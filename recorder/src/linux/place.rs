@@ -81,6 +81,14 @@ impl FileSystem {
         [TMPFS, RAMFS].contains(&self.magic())
     }
 
+    /// Whether what fallocate(2) has allocated there can be stored to, come what may: on a
+    /// tmpfs these are the pages themselves, on others the places on the disk.
+    pub(crate) fn keeps_what_it_allocates(&self) -> bool {
+        const EXT: u32 = 0xef53;
+        const XFS: u32 = 0x5846_5342;
+        self.is_in_memory() || [EXT, XFS].contains(&self.magic())
+    }
+
     /// Whether it lies on another, whose file is what is mapped: the mapping then does
     /// not keep the lock of the file that was opened.
     pub(crate) fn is_overlay(&self) -> bool {
@@ -368,16 +376,24 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_layers_are_told_apart() {
+    fn memory_disks_and_layers_are_told_apart() {
         let top = tempfile::tempdir().unwrap();
         let place = Place::asked_for(top.path(), true).unwrap();
         let FileSystem(mut stat) = place.directory.file_system().unwrap();
-        let (tmpfs, ext4, overlay) = (0x0102_1994, 0xef53, 0x794c_7630);
-        let told = [tmpfs, ext4, overlay].map(|magic| {
+        let (tmpfs, ext4, xfs) = (0x0102_1994, 0xef53, 0x5846_5342);
+        let (overlay, btrfs) = (0x794c_7630, 0x9123_683e);
+        let told = [tmpfs, ext4, xfs, overlay, btrfs].map(|magic| {
             stat.f_type = magic;
             let file_system = FileSystem(stat);
-            (file_system.is_in_memory(), file_system.is_overlay())
+            let keeps = file_system.keeps_what_it_allocates();
+            (file_system.is_in_memory(), file_system.is_overlay(), keeps)
         });
-        assert_eq!(told, [(true, false), (false, false), (false, true)]);
+        let [memory, disk, layer] = [
+            (true, false, true),
+            (false, false, true),
+            (false, true, false),
+        ];
+        let other = (false, false, false);
+        assert_eq!(told, [memory, disk, disk, layer, other]);
     }
 }

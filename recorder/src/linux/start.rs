@@ -19,6 +19,7 @@ use crate::linux::kept::Kept;
 use crate::linux::limits::MemoryCgroups;
 use crate::linux::memory::{Memory, Sentinel};
 use crate::linux::panic;
+use crate::linux::prefault;
 use crate::linux::recorder::Recorder;
 use crate::linux::registry;
 use crate::settings::Settings;
@@ -34,13 +35,14 @@ use ttlog_format::header::Header;
 /// No recording can be had, or a global default is there; no file is left.
 pub(crate) fn init(settings: Settings) -> Result<Recorder, Error> {
     let asked = Asked::new(&settings)?;
-    let (core, filter) = begin(&settings)?;
-    let Some(core) = core else {
+    let (begun, filter) = begin(&settings)?;
+    let Some(begun) = begun else {
         return Ok(Recorder::new(None, filter, 0));
     };
+    let core = begun.core.clone();
     let slots = core.span_slots();
     let recorder = Recorder::new(Some(core.clone()), filter, slots);
-    let threads = ready(&core, &asked, &settings)?;
+    let threads = begun.ready(&asked, &settings)?;
     if let Err(cause) = set_global_default(Dispatch::new(recorder.subscriber())) {
         remove(&core.path);
         return Err(Error::already_installed_by(cause));
@@ -61,28 +63,43 @@ pub(crate) fn init(settings: Settings) -> Result<Recorder, Error> {
 /// No recording can be had; no file is left.
 pub(crate) fn create(settings: Settings) -> Result<Recorder, Error> {
     let asked = Asked::new(&settings)?;
-    let (core, filter) = begin(&settings)?;
-    let slots = core.as_ref().map_or(0, |core| core.span_slots());
-    if let Some(core) = &core {
-        let threads = ready(core, &asked, &settings)?;
-        registry::keep(core.clone());
-        hook(core, &asked);
-        threads.into_iter().for_each(Ready::begin);
-    }
-    Ok(Recorder::new(core, filter, slots))
+    let (begun, filter) = begin(&settings)?;
+    let Some(begun) = begun else {
+        return Ok(Recorder::new(None, filter, 0));
+    };
+    let threads = begun.ready(&asked, &settings)?;
+    let core = begun.core;
+    registry::keep(core.clone());
+    hook(&core, &asked);
+    threads.into_iter().for_each(Ready::begin);
+    let slots = core.span_slots();
+    Ok(Recorder::new(Some(core), filter, slots))
 }
 
-/// The threads that the settings ask for. What can fail of a start has failed then.
-///
-/// # Errors
-/// There is none to be had; no file is left.
-fn ready(core: &Arc<Core>, asked: &Asked, settings: &Settings) -> Result<Vec<Ready>, Error> {
-    let sync = |interval| durable::ready(core, interval);
-    let threads = || {
-        let sync = settings.sync_interval()?.map(sync).transpose()?;
-        Ok(sync.into_iter().chain(asked.ready(core)?).collect())
-    };
-    threads().inspect_err(|_| remove(&core.path))
+/// A core over a new recording.
+struct Begun {
+    core: Arc<Core>,
+    /// How many bytes of the recording are faulted in.
+    faulted_in: u64,
+}
+
+impl Begun {
+    /// The threads that the settings ask for, and the one that faults the rest in. What
+    /// can fail of a start has failed then.
+    ///
+    /// # Errors
+    /// There is none to be had; no file is left.
+    fn ready(&self, asked: &Asked, settings: &Settings) -> Result<Vec<Ready>, Error> {
+        let core = &self.core;
+        let threads = || {
+            let sync = |interval| durable::ready(core, interval);
+            let sync = settings.sync_interval()?.map(sync).transpose()?;
+            let asked = asked.ready(core)?;
+            let prefault = prefault::ready(core, self.faulted_in);
+            Ok([sync, asked, prefault].into_iter().flatten().collect())
+        };
+        threads().inspect_err(|_| remove(&core.path))
+    }
 }
 
 /// Creates the recording of a forked child, behind that of its `parent`. The hooks
@@ -92,9 +109,10 @@ fn ready(core: &Arc<Core>, asked: &Asked, settings: &Settings) -> Result<Vec<Rea
 /// No recording can be had; no file is left.
 pub(crate) fn heir(parent: &Core, settings: &Settings) -> Result<Arc<Core>, Error> {
     let asked = Asked::new(settings)?;
-    let core = Arc::new(core_of(settings)?);
-    core.spans.begin_behind(&parent.spans);
-    let threads = ready(&core, &asked, settings)?;
+    let begun = begun(settings)?;
+    begun.core.spans.begin_behind(&parent.spans);
+    let threads = begun.ready(&asked, settings)?;
+    let core = begun.core;
     registry::keep(core.clone());
     threads.into_iter().for_each(Ready::begin);
     Ok(core)
@@ -113,7 +131,7 @@ fn hook(core: &Arc<Core>, asked: &Asked) {
 }
 
 /// The core, unless the environment says that there shall be none.
-fn begin(settings: &Settings) -> Result<(Option<Arc<Core>>, Targets), Error> {
+fn begin(settings: &Settings) -> Result<(Option<Begun>, Targets), Error> {
     let text = settings.filter();
     let filter: Targets = text.parse().map_err(|cause| Error::filter(text, cause))?;
     if settings.off {
@@ -122,19 +140,22 @@ fn begin(settings: &Settings) -> Result<(Option<Arc<Core>>, Targets), Error> {
     if !crate::SUPPORTED {
         return Err(Error::unsupported());
     }
-    Ok((Some(Arc::new(core_of(settings)?)), filter))
+    Ok((Some(begun(settings)?), filter))
 }
 
-/// A core over a new recording.
-fn core_of(settings: &Settings) -> Result<Core, Error> {
+fn begun(settings: &Settings) -> Result<Begun, Error> {
     let clock = Clock::new();
     let sentinel = Sentinel::new()
         .map_err(|cause| Error::io("watch for forks by", "MADV_WIPEONFORK", cause))?;
     let groups = MemoryCgroups::of_this_process();
     let created = create::create(settings, &groups, || clock.sample(), clock.source())?;
-    let path = created.path.clone();
+    let (path, faulted_in) = (created.path.clone(), created.faulted_in);
     let core = core_over(created, clock, sentinel, &groups, settings);
-    core.inspect_err(|_| remove(&path))
+    let core = core.inspect_err(|_| remove(&path))?;
+    Ok(Begun {
+        core: Arc::new(core),
+        faulted_in,
+    })
 }
 
 /// Nobody has recorded anything: the file goes as it came.

@@ -184,8 +184,10 @@ fn an_unfinished_file_is_gone_when_it_is_dropped() {
     let place = Place::asked_for(top.path(), true).unwrap();
     for create in [Unfinished::create, Unfinished::create_with_dot] {
         let unfinished = create(&place.directory).unwrap();
-        prepare(&unfinished, 1 << 20).unwrap();
-        let too_long = prepare(&unfinished, 1 << 62).unwrap_err().to_string();
+        prepare(&unfinished, 1 << 20, 1 << 20).unwrap();
+        let too_long = prepare(&unfinished, 1 << 62, 1 << 20)
+            .unwrap_err()
+            .to_string();
         assert!(too_long.starts_with("cannot allocate /"), "{too_long}");
         drop(unfinished);
         assert_eq!(names(top.path()), [""; 0]);
@@ -404,4 +406,21 @@ fn whoever_is_interrupted_whenever_it_allocates_much_comes_to_its_end() {
         allocate_by(interrupted_then_full, 1 << 20),
         Err(Errno::NOSPC)
     );
+}
+
+#[test]
+fn what_a_large_recording_has_allocated_it_faults_in_later() {
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("SKIPPED: there is no /dev/shm here");
+        return;
+    };
+    let of = |mib| Settings {
+        capacity_mib: Some(mib),
+        ..settings(memory.path())
+    };
+    let small = create_with(&of(10)).unwrap();
+    assert_eq!(small.faulted_in, small.header.layout.file_bytes());
+    let large = create_with(&of(32)).unwrap();
+    assert_eq!(large.faulted_in, BEGINNING_BYTES);
+    is_whole(&large);
 }
