@@ -82,6 +82,7 @@ impl Key {
     pub fn sum(self, position: usize) -> Sum {
         Sum {
             key: self.0.wrapping_add((position as u64).wrapping_mul(GOLDEN)),
+            second: self.0.rotate_left(32),
             sum: 0,
         }
     }
@@ -143,8 +144,10 @@ impl Key {
 /// A sum over words, in the order in which they are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Sum {
-    /// The key of the next word.
+    /// The key of the next word, and of the second of every pair: the first alone binds
+    /// it to its position.
     key: u64,
+    second: u64,
     sum: u64,
 }
 
@@ -152,10 +155,9 @@ impl Sum {
     /// Adds the next two words.
     #[inline]
     pub fn add_pair(&mut self, [first, second]: [u64; 2]) {
-        let next = self.key.wrapping_add(GOLDEN);
-        let product = folded(first ^ self.key, second ^ next);
+        let product = folded(first ^ self.key, second ^ self.second);
         self.sum = self.sum.wrapping_add(product);
-        self.key = next.wrapping_add(GOLDEN);
+        self.key = self.key.wrapping_add(GOLDEN.wrapping_mul(2));
     }
 
     /// Adds a word that no other follows.

@@ -96,8 +96,8 @@ pub(crate) struct Core {
     /// from which ring on.
     next_look: AtomicU64,
     look_from: AtomicU64,
-    /// When all clocks were last sampled, in ticks, and how often.
-    sampled: AtomicU64,
+    /// When all clocks are to be sampled again, in ticks, and how often they were.
+    next_sample: AtomicU64,
     samples: AtomicU64,
     /// Holds the lock that says that the recording is in use, and is read back for
     /// snapshots.
@@ -187,7 +187,7 @@ impl Core {
             second_ticks: parts.ticks_per_second,
             next_look: AtomicU64::new(0),
             look_from: AtomicU64::new(0),
-            sampled: AtomicU64::new(parts.clock.ticks()),
+            next_sample: AtomicU64::new(parts.clock.ticks() + parts.ticks_per_second),
             samples: AtomicU64::new(0),
             window_ticks: u64::try_from(window).unwrap_or(u64::MAX),
             file: parts.file,

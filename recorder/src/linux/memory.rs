@@ -152,11 +152,12 @@ impl Memory {
     #[inline]
     pub(crate) fn prefetch(&self, word: usize) {
         #[cfg(target_arch = "x86_64")]
-        if let Some(word) = self.word(word) {
+        {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a hint, which neither loads nor faults, and every x86_64 processor
-            // has it.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(word.cast()) }
+            let word = self.base.wrapping_add(word).cast();
+            // SAFETY: a hint, which neither loads nor faults wherever it points, and every
+            // x86_64 processor has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(word) }
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = word;

@@ -57,6 +57,7 @@ pub(crate) struct Ring {
     depth: Number,
     stack: Numbers<STACK>,
     described: Numbers<DESCRIBED>,
+    has_described_any: Number,
     /// The newest record that has a word to be stored later, as long as that may be:
     /// the span that it is about, its kind, its ticks, and the recording's word.
     later_span: Number,
@@ -268,12 +269,17 @@ impl Ring {
         self.described[place(span)].get() == span.to_u64()
     }
 
+    #[inline]
     pub(crate) fn set_described(&self, span: SpanId) {
         self.described[place(span)].set(span.to_u64());
+        self.has_described_any.set(1);
     }
 
     pub(crate) fn forget_described(&self) {
-        self.described.iter().for_each(|place| place.set(0));
+        if self.has_described_any.get() != 0 {
+            self.described.iter().for_each(|place| place.set(0));
+            self.has_described_any.set(0);
+        }
     }
 }
 

@@ -176,15 +176,14 @@ impl<'a> TextWriter<'a> {
         if bytes.len() > self.room - self.stored {
             return self.put_some(bytes);
         }
-        let filled = self.stored % 8;
-        if filled == 0 {
-            self.put_whole(bytes);
-        } else if bytes.len() < 8 {
-            self.put_few(bytes, filled);
-        } else {
-            self.put_shifted(bytes, filled);
+        let behind = self.places.get_mut(self.stored / 8..).unwrap_or(&mut []);
+        match behind.first_chunk_mut() {
+            Some(places) if bytes.len() <= 16 => {
+                self.last = put_short(places, self.last, self.stored % 8, bytes);
+                self.stored += bytes.len();
+            }
+            _ => self.put_long(bytes),
         }
-        self.stored += bytes.len();
     }
 
     #[cold]
@@ -195,47 +194,26 @@ impl<'a> TextWriter<'a> {
         self.put(&bytes[..kept]);
     }
 
-    /// Appends where the text so far ends with a word.
-    #[inline]
-    fn put_whole(&mut self, bytes: &[u8]) {
-        let (chunks, rest) = bytes.as_chunks();
-        for (at, &chunk) in (self.stored / 8..).zip(chunks) {
-            self.store(at, u64::from_le_bytes(chunk));
-        }
-        if !rest.is_empty() {
-            self.last = last_word(bytes, rest);
-        }
-    }
-
-    /// Appends at most 7 bytes behind the 1 to 7 of the last word.
-    #[inline]
-    fn put_few(&mut self, bytes: &[u8], filled: usize) {
-        let word = word_of(bytes);
-        self.last |= word << (8 * filled);
-        if filled + bytes.len() >= 8 {
-            self.store(self.stored / 8, self.last);
-            self.last = word >> (64 - 8 * filled);
-        }
-    }
-
-    /// Appends behind the 1 to 7 bytes of the last word.
-    #[inline]
-    fn put_shifted(&mut self, bytes: &[u8], filled: usize) {
+    fn put_long(&mut self, bytes: &[u8]) {
+        let filled = 8 * (self.stored % 8);
         let (mut at, mut rest) = (self.stored / 8, bytes);
         while let Some((&chunk, behind)) = rest.split_first_chunk() {
             let word = u64::from_le_bytes(chunk);
-            self.store(at, self.last | (word << (8 * filled)));
-            self.last = word >> (64 - 8 * filled);
+            self.store(at, self.last | (word << filled));
+            self.last = over(word, filled);
             (at, rest) = (at + 1, behind);
         }
-        if !rest.is_empty() {
-            let word = last_word(bytes, rest);
-            self.last |= word << (8 * filled);
-            if filled + rest.len() >= 8 {
-                self.store(at, self.last);
-                self.last = word >> (64 - 8 * filled);
-            }
+        let word = if rest.is_empty() {
+            0
+        } else {
+            last_word(bytes, rest)
+        };
+        self.last |= word << filled;
+        if filled + 8 * rest.len() >= 64 {
+            self.store(at, self.last);
+            self.last = over(word, filled);
         }
+        self.stored += bytes.len();
     }
 
     #[inline]
@@ -255,6 +233,44 @@ impl<'a> TextWriter<'a> {
         let whole = self.stored.saturating_add(self.cut);
         (self.stored, u32::try_from(whole).unwrap_or(u32::MAX))
     }
+}
+
+/// Puts at most 16 bytes behind the `filled` bytes, 0 to 7, of the word `last`, which
+/// takes the first place, and gives the last word that they come to. The places behind
+/// are stored to whether or not they are reached.
+#[inline]
+fn put_short(places: &mut [MaybeUninit<u64>; 3], last: u64, filled: usize, bytes: &[u8]) -> u64 {
+    let (low, high) = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(&first), Some(&last)) => {
+            let last = u64::from_le_bytes(last);
+            let unread = 8 * (16 - bytes.len());
+            (
+                u64::from_le_bytes(first),
+                (last >> (unread / 2)) >> (unread / 2),
+            )
+        }
+        _ => (word_of(bytes), 0),
+    };
+    let bits = 8 * filled;
+    let words = [
+        last | (low << bits),
+        over(low, bits) | (high << bits),
+        over(high, bits),
+    ];
+    for (place, word) in places.iter_mut().zip(words) {
+        place.write(word);
+    }
+    match filled + bytes.len() {
+        ..8 => words[0],
+        8..16 => words[1],
+        _ => words[2],
+    }
+}
+
+/// What of a word does not fit behind so many bits, 0 to 56; of 0, nothing.
+#[inline]
+fn over(word: u64, bits: usize) -> u64 {
+    (word >> 1) >> (63 - bits)
 }
 
 /// What is left of a text behind its whole words, 1 to 7 bytes, as a word with zeros

@@ -25,7 +25,7 @@ const PROBES: usize = 16;
 /// Which call sites are known.
 pub(crate) struct Sites {
     /// Those of metadata that is static; 0 where there is none.
-    addresses: Box<[AtomicU64]>,
+    addresses: Box<[AtomicU64; KNOWN]>,
     pub(crate) writer: Mutex<Writer>,
 }
 
@@ -41,9 +41,16 @@ impl Sites {
     /// No call site; `None` where memory does not suffice.
     pub(crate) fn new() -> Option<Sites> {
         Some(Sites {
-            addresses: zeros(KNOWN)?,
+            addresses: zeros(KNOWN)?.try_into().ok()?,
             writer: Mutex::new(Writer::default()),
         })
+    }
+
+    /// Whether a call site is known, as far as one look tells.
+    #[inline]
+    pub(crate) fn knows(&self, metadata: &'static Metadata<'static>) -> bool {
+        let address = address(metadata);
+        self.addresses[first_place(address)].load(Ordering::Acquire) == address
     }
 
     /// The index of a known call site.

@@ -126,6 +126,10 @@ impl Core {
     /// their ids.
     fn write_stack(&self, ring: &Ring, open: &mut OpenBlock, ticks: u64) {
         let (depth, stack) = ring.stack();
+        if depth == 0 {
+            let words = [record::header(Kind::Stack, 4), ticks, 0, 0];
+            return open.write(&self.memory, &words);
+        }
         let outermost = stack.len().min(STACK_KEPT);
         let innermost = stack.len().saturating_sub(STACK_KEPT).max(outermost);
         if let Some(current) = ring.current() {

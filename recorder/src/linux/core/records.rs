@@ -51,7 +51,9 @@ impl<'a> Here<'a> {
             ring.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        self.know(ring, metadata, words.len());
+        if !self.sites.knows(metadata) {
+            self.know(ring, metadata, words.len());
+        }
         if self.make_room(ring, words.len(), span) {
             let ticks = self.now(words);
             ring.prefetch(&self.memory);
@@ -300,7 +302,7 @@ impl Core {
     /// Samples all clocks, where it is time.
     #[inline]
     fn after(&self, ticks: u64) {
-        if ticks.saturating_sub(self.sampled.load(Ordering::Relaxed)) > self.second_ticks {
+        if ticks > self.next_sample.load(Ordering::Relaxed) {
             self.sample_again(ticks);
         }
     }
@@ -322,11 +324,12 @@ impl Core {
     /// recorded: a quiet process is dated by it, and a step of the wall clock seen.
     #[cold]
     fn sample_again(&self, ticks: u64) {
-        let last = self.sampled.load(Ordering::Relaxed);
-        let ours = last < ticks
+        let due = self.next_sample.load(Ordering::Relaxed);
+        let next = ticks.saturating_add(self.second_ticks);
+        let ours = due < ticks
             && self
-                .sampled
-                .compare_exchange(last, ticks, Ordering::Relaxed, Ordering::Relaxed)
+                .next_sample
+                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if ours {
             let place = self.samples.fetch_add(1, Ordering::Relaxed) as usize % newest::PLACES;
