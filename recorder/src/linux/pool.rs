@@ -13,7 +13,7 @@
 //! sequence number under which it was taken, a full or last one's the turn at which
 //! it became so, which grows with every block given up.
 
-use crate::linux::sync::{AtomicU64, Number, Ordering, Table, zeros};
+use crate::linux::sync::{Apart, AtomicU64, Number, Ordering, Table, zeros};
 
 const FREE: u64 = 0;
 const HELD: u64 = 1;
@@ -23,6 +23,9 @@ const TAG: u64 = 3;
 
 /// Of so many blocks, two are kept for call sites.
 const BLOCKS_TO_A_PAIR: usize = 64;
+
+/// States, or cells of a queue, in two cache lines, which are fetched together.
+const STATES_A_LINE: usize = 16;
 
 /// No block.
 pub(crate) const NO_BLOCK: u64 = u64::MAX;
@@ -35,19 +38,28 @@ fn held(sequence: u64) -> u64 {
 /// Who holds which block, and which is taken next.
 pub(crate) struct Pool {
     states: Table<AtomicU64>,
-    full: Queue,
-    last: Queue,
+    full: Table<AtomicU64>,
+    last: Table<AtomicU64>,
+    last_ends: Ends,
     /// Blocks below this index have been taken at least once.
     fresh: AtomicU64,
-    turn: AtomicU64,
-    sequence: AtomicU64,
     /// How many blocks are `last`.
     lasts: AtomicU64,
+    /// What every taking and every giving up changes, side by side: to whoever changes
+    /// one of them first, the others come with it.
+    moved: Apart<Moved>,
     /// By block: written by whoever holds it, and not touched before a thread has ended
     /// in it.
     holders: Table<Holder>,
     /// By block, a bit: which pair of its header holds the totals of those that are gone.
     pairs: Box<[AtomicU64]>,
+}
+
+#[derive(Default)]
+struct Moved {
+    sequence: AtomicU64,
+    turn: AtomicU64,
+    full: Ends,
 }
 
 /// What is known of a block besides its state.
@@ -81,15 +93,33 @@ impl Pool {
         let blocks = blocks as usize;
         Some(Pool {
             states: Table::new(blocks)?,
-            full: Queue::new(blocks)?,
-            last: Queue::new(blocks)?,
+            full: cells(blocks)?,
+            last: cells(blocks)?,
+            last_ends: Ends::default(),
             fresh: AtomicU64::new(0),
-            turn: AtomicU64::new(0),
-            sequence: AtomicU64::new(0),
             lasts: AtomicU64::new(0),
+            moved: Apart::default(),
             holders: Table::new(blocks)?,
             pairs: zeros(blocks.div_ceil(64))?,
         })
+    }
+
+    /// The full blocks.
+    #[inline]
+    fn full(&self) -> Queue<'_> {
+        Queue {
+            cells: &self.full,
+            ends: &self.moved.full,
+        }
+    }
+
+    /// The last blocks of threads that are gone.
+    #[inline]
+    fn last(&self) -> Queue<'_> {
+        Queue {
+            cells: &self.last,
+            ends: &self.last_ends,
+        }
     }
 
     pub(crate) fn blocks(&self) -> usize {
@@ -104,46 +134,60 @@ impl Pool {
         &self.holders
     }
 
-    /// The pair of a block's header that the totals of those that are gone go to next: the
-    /// one that does not hold them. Asked for by who has taken the block.
-    pub(crate) fn next_pair(&self, index: u32) -> usize {
+    /// The pair of a block's header that holds the totals of those that are gone, or, where
+    /// they have changed, the other one.
+    pub(crate) fn pair(&self, index: u32, has_changed: bool) -> usize {
         let bit = 1 << (index % 64);
         self.pairs.get(index as usize / 64).map_or(0, |pairs| {
-            usize::from(pairs.fetch_xor(bit, Ordering::Relaxed) & bit == 0)
+            let before = match has_changed {
+                true => !pairs.fetch_xor(bit, Ordering::Relaxed),
+                false => pairs.load(Ordering::Relaxed),
+            };
+            usize::from(before & bit != 0)
         })
+    }
+
+    /// The state of a block. Those of neighbours lie apart: neighbours are taken one
+    /// after the other, by threads that would wait for each other's cache lines.
+    #[inline]
+    fn state(&self, index: usize) -> Option<&AtomicU64> {
+        let lines = self.states.len() / STATES_A_LINE;
+        let place = match index < lines * STATES_A_LINE {
+            true => index % lines * STATES_A_LINE + index / lines,
+            false => index,
+        };
+        self.states.get(place)
     }
 
     /// Takes the oldest block that may be taken. Last words are kept that are
     /// younger than `kept_since` ticks, while they fill less than a quarter.
     pub(crate) fn take(&self, kept_since: u64) -> Option<Taken> {
-        self.take_fresh()
-            .or_else(|| self.take_oldest(kept_since))
-            .or_else(|| self.take_from(0, kept_since))
+        let sequence = self.next_sequence();
+        self.take_fresh(sequence)
+            .or_else(|| self.take_oldest(kept_since, sequence))
+            .or_else(|| self.take_from(0, kept_since, sequence))
     }
 
-    /// The block that will probably be taken next: a hint.
-    pub(crate) fn next(&self) -> Option<u32> {
-        let fresh = self.fresh.load(Ordering::Relaxed);
-        if fresh < self.states.len() as u64 {
-            return Some(fresh as u32);
-        }
-        self.full.peek().map(|entry| entry.index)
+    /// A sequence number that nobody else has. It is asked for first: what else moves
+    /// comes with it.
+    fn next_sequence(&self) -> u64 {
+        self.moved.sequence.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Takes the first block that may be taken from `place` on, however young.
     pub(crate) fn take_near(&self, place: usize) -> Option<Taken> {
-        self.take_from(place, 0)
+        self.take_from(place, 0, self.next_sequence())
     }
 
-    fn take_fresh(&self) -> Option<Taken> {
+    fn take_fresh(&self, sequence: u64) -> Option<Taken> {
         while self.fresh.load(Ordering::Relaxed) < self.states.len() as u64 {
             let index = self.fresh.fetch_add(1, Ordering::Relaxed);
             if self.is_kept(index as usize) {
                 continue;
             }
-            let state = self.states.get(index as usize)?.load(Ordering::Relaxed);
+            let state = self.state(index as usize)?.load(Ordering::Relaxed);
             if state == FREE
-                && let Some(taken) = self.claim(index as u32, FREE)
+                && let Some(taken) = self.claim(index as u32, FREE, sequence)
             {
                 return Some(taken);
             }
@@ -158,20 +202,20 @@ impl Pool {
         index < 2 * half && index % half < blocks / BLOCKS_TO_A_PAIR
     }
 
-    fn take_oldest(&self, kept_since: u64) -> Option<Taken> {
+    fn take_oldest(&self, kept_since: u64, sequence: u64) -> Option<Taken> {
         // Every round takes an entry out, and there are no more than so many.
-        for _ in 0..2 * self.full.cells.len() {
+        for _ in 0..2 * self.full.len() {
             // A thread's own blocks are full before its last is: the last are looked at first.
-            let last = self.last.peek();
-            let full = self.full.peek();
+            let last = self.last().peek();
+            let full = self.full().peek();
             let last = last.filter(|entry| self.may_retire(entry.index, kept_since));
             let entry = match (full, last) {
                 (None, None) => return None,
-                (Some(full), Some(last)) if full.turn < last.turn => self.full.pop(),
-                (_, Some(_)) => self.last.pop(),
-                (Some(_), None) => self.full.pop(),
+                (Some(full), Some(last)) if full.turn < last.turn => self.full().pop(),
+                (_, Some(_)) => self.last().pop(),
+                (Some(_), None) => self.full().pop(),
             };
-            let taken = entry.and_then(|entry| self.claim_entry(entry, kept_since));
+            let taken = entry.and_then(|entry| self.claim_entry(entry, kept_since, sequence));
             if taken.is_some() {
                 return taken;
             }
@@ -182,19 +226,18 @@ impl Pool {
     /// Takes the block of an entry that was taken out of its queue, unless it is
     /// stale. Others may have taken the one that was looked at: a last block that
     /// must be kept goes back.
-    fn claim_entry(&self, entry: Entry, kept_since: u64) -> Option<Taken> {
-        let state = self
-            .states
-            .get(entry.index as usize)?
-            .load(Ordering::Acquire);
+    fn claim_entry(&self, entry: Entry, kept_since: u64, sequence: u64) -> Option<Taken> {
+        let state = self.state(entry.index as usize)?.load(Ordering::Acquire);
         if state >> 2 != entry.turn {
             return None;
         }
         match state & TAG {
-            FULL => self.claim(entry.index, state),
-            LAST if self.may_retire(entry.index, kept_since) => self.claim(entry.index, state),
+            FULL => self.claim(entry.index, state, sequence),
+            LAST if self.may_retire(entry.index, kept_since) => {
+                self.claim(entry.index, state, sequence)
+            }
             LAST => {
-                self.last.push(entry);
+                self.last().push(entry);
                 None
             }
             _ => None,
@@ -202,20 +245,20 @@ impl Pool {
     }
 
     /// Looks at every block: what the queues have lost is found here.
-    fn take_from(&self, place: usize, kept_since: u64) -> Option<Taken> {
+    fn take_from(&self, place: usize, kept_since: u64, sequence: u64) -> Option<Taken> {
         let blocks = self.states.len();
         (0..blocks)
             .map(|step| (place + step) % blocks)
             .find_map(|index| {
                 // Acquire: the end of a thread that is seen is seen with its time.
-                let state = self.states[index].load(Ordering::Acquire);
+                let state = self.state(index)?.load(Ordering::Acquire);
                 let may = match state & TAG {
                     FREE | FULL => true,
                     LAST => self.may_retire(index as u32, kept_since),
                     _ => false,
                 };
                 if may {
-                    self.claim(index as u32, state)
+                    self.claim(index as u32, state, sequence)
                 } else {
                     None
                 }
@@ -233,10 +276,9 @@ impl Pool {
         self.lasts.load(Ordering::Relaxed) >= self.states.len() as u64 / 4
     }
 
-    fn claim(&self, index: u32, state: u64) -> Option<Taken> {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+    fn claim(&self, index: u32, state: u64, sequence: u64) -> Option<Taken> {
         // Acquire: what the last holder wrote into `holders` and its ring is seen.
-        self.states[index as usize]
+        self.state(index as usize)?
             .compare_exchange(state, held(sequence), Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
         let was_last = state & TAG == LAST;
@@ -252,7 +294,7 @@ impl Pool {
 
     /// The holder gives the block up for a newer one.
     pub(crate) fn fill(&self, index: u32) {
-        self.leave(index, FULL, &self.full);
+        self.leave(index, FULL, self.full());
     }
 
     /// The holder's thread has ended at `now`, having recorded and dropped so many events.
@@ -262,14 +304,14 @@ impl Pool {
             holder.last_events.set(events);
             holder.last_dropped.set(dropped);
             self.lasts.fetch_add(1, Ordering::Relaxed);
-            self.leave(index, LAST, &self.last);
+            self.leave(index, LAST, self.last());
         }
     }
 
     /// Takes over the block of a holder that died without a word, if it holds it
     /// still; of two that find it dead, one does, and then ends it.
     pub(crate) fn seize(&self, index: u32, sequence: u64) -> bool {
-        self.states.get(index as usize).is_some_and(|word| {
+        self.state(index as usize).is_some_and(|word| {
             word.compare_exchange(
                 held(sequence),
                 held(0),
@@ -282,15 +324,14 @@ impl Pool {
 
     /// Whether the block is held as the one with this sequence number.
     pub(crate) fn is_held(&self, index: u32, sequence: u64) -> bool {
-        self.states
-            .get(index as usize)
+        self.state(index as usize)
             .is_some_and(|word| word.load(Ordering::Acquire) == held(sequence))
     }
 
-    fn leave(&self, index: u32, tag: u64, queue: &Queue) {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
+    fn leave(&self, index: u32, tag: u64, queue: Queue<'_>) {
+        let turn = self.moved.turn.fetch_add(1, Ordering::Relaxed) + 1;
         let state = tag | (turn << 2);
-        if let Some(word) = self.states.get(index as usize) {
+        if let Some(word) = self.state(index as usize) {
             // Release: the next holder sees what this one wrote.
             word.store(state, Ordering::Release);
             queue.push(Entry { turn, index });
@@ -299,11 +340,23 @@ impl Pool {
 }
 
 /// Blocks in the order in which they were given up; a hint, the states decide.
-struct Queue {
+#[derive(Clone, Copy)]
+struct Queue<'a> {
     /// Packed entries, 0 where there is none; a power of two of them.
-    cells: Table<AtomicU64>,
+    cells: &'a [AtomicU64],
+    ends: &'a Ends,
+}
+
+/// Where a queue begins and ends.
+#[derive(Default)]
+struct Ends {
     head: AtomicU64,
     tail: AtomicU64,
+}
+
+/// The cells of a queue of so many blocks.
+fn cells(blocks: usize) -> Option<Table<AtomicU64>> {
+    Table::new((2 * blocks).next_power_of_two())
 }
 
 #[derive(Clone, Copy)]
@@ -329,17 +382,15 @@ impl Entry {
     }
 }
 
-impl Queue {
-    fn new(blocks: usize) -> Option<Queue> {
-        Some(Queue {
-            cells: Table::new((2 * blocks).next_power_of_two())?,
-            head: AtomicU64::new(0),
-            tail: AtomicU64::new(0),
-        })
-    }
-
-    fn cell(&self, ticket: u64) -> &AtomicU64 {
-        &self.cells[ticket as usize & (self.cells.len() - 1)]
+impl<'a> Queue<'a> {
+    fn cell(&self, ticket: u64) -> &'a AtomicU64 {
+        // Neighbours lie apart, as the states do.
+        let (ticket, len) = (ticket as usize & (self.cells.len() - 1), self.cells.len());
+        let place = match len / STATES_A_LINE {
+            0 => ticket,
+            lines => ticket % lines * STATES_A_LINE + ticket / lines,
+        };
+        &self.cells[place]
     }
 
     /// Appends an entry. One that is met in its cell, left by somebody who stood
@@ -347,7 +398,7 @@ impl Queue {
     fn push(&self, entry: Entry) {
         let mut packed = entry.pack();
         for _ in 0..4 {
-            let ticket = self.tail.fetch_add(1, Ordering::Relaxed);
+            let ticket = self.ends.tail.fetch_add(1, Ordering::Relaxed);
             packed = self.cell(ticket).swap(packed, Ordering::AcqRel);
             if packed == 0 {
                 return;
@@ -358,8 +409,8 @@ impl Queue {
     /// The oldest entry, if it is there already.
     fn peek(&self) -> Option<Entry> {
         let (mut head, tail) = (
-            self.head.load(Ordering::Relaxed),
-            self.tail.load(Ordering::Acquire),
+            self.ends.head.load(Ordering::Relaxed),
+            self.ends.tail.load(Ordering::Acquire),
         );
         while head < tail {
             if let Some(entry) = Entry::unpack(self.cell(head).load(Ordering::Acquire)) {
@@ -383,13 +434,16 @@ impl Queue {
     /// The ticket of the oldest entry, now the caller's; `None` if there is none.
     fn next_ticket(&self) -> Option<u64> {
         loop {
-            let head = self.head.load(Ordering::Relaxed);
-            if head >= self.tail.load(Ordering::Acquire) {
+            let head = self.ends.head.load(Ordering::Relaxed);
+            if head >= self.ends.tail.load(Ordering::Acquire) {
                 return None;
             }
-            let ours =
-                self.head
-                    .compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Relaxed);
+            let ours = self.ends.head.compare_exchange(
+                head,
+                head + 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
             if ours.is_ok() {
                 return Some(head);
             }
@@ -401,7 +455,11 @@ impl Queue {
     /// hole in its thread's history.
     fn take_out(&self, ticket: u64) -> Option<Entry> {
         let entry = Entry::unpack(self.cell(ticket).swap(0, Ordering::AcqRel))?;
-        let passed = self.tail.load(Ordering::Acquire).saturating_sub(ticket);
+        let passed = self
+            .ends
+            .tail
+            .load(Ordering::Acquire)
+            .saturating_sub(ticket);
         if passed > self.cells.len() as u64 {
             self.push(entry);
             return None;

@@ -21,7 +21,7 @@ use ttlog_format::span::SpanId;
 pub(crate) const STACK: usize = 256;
 
 /// How many words lie between what is written and what is prefetched: a few records.
-const AHEAD: u64 = 128;
+pub(crate) const AHEAD: u64 = 128;
 
 /// How many spans a thread remembers to have described in its block.
 const DESCRIBED: usize = 32;
@@ -29,6 +29,8 @@ const DESCRIBED: usize = 32;
 /// A thread's ring. One that nobody owns may be all zeros.
 #[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 #[cfg_attr(loom, derive(Default))]
+// No two threads' rings share a cache line, nor two that are fetched together.
+#[repr(align(128))]
 pub(crate) struct Ring {
     busy: AtomicU64,
     /// Index of the block, or [`NO_BLOCK`].
@@ -38,8 +40,6 @@ pub(crate) struct Ring {
     /// words are there. Or [`NO_BLOCK`].
     pub(crate) previous: Number,
     base: Number,
-    /// Where the block begins that will probably be the next.
-    pub(crate) next_base: Number,
     key: Number,
     position: Number,
     block_events: Number,
@@ -140,12 +140,11 @@ impl Ring {
     #[inline]
     pub(crate) fn prefetch(&self, memory: &Memory) {
         let ahead = self.position.get() + AHEAD;
-        let at = match ahead.checked_sub(BLOCK_WORDS as u64) {
-            None => self.base.get() + ahead,
-            Some(behind) => self.next_base.get() + behind,
-        };
-        memory.prefetch(at as usize);
-        memory.prefetch(at as usize + 8);
+        if ahead < BLOCK_WORDS as u64 {
+            let at = (self.base.get() + ahead) as usize;
+            memory.prefetch(at);
+            memory.prefetch(at + 8);
+        }
     }
 
     /// Goes on in another block.

@@ -27,6 +27,21 @@ impl Number {
     }
 }
 
+/// What several threads write to, in cache lines of its own: two, since they are fetched
+/// in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Apart<T>(pub(crate) T);
+
+impl<T> std::ops::Deref for Apart<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// As many of them.
 #[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 pub(crate) struct Numbers<const N: usize>([Number; N]);

@@ -7,7 +7,7 @@
 use super::{Core, STACK_KEPT};
 use crate::linux::open_block::OpenBlock;
 use crate::linux::pool::{NO_BLOCK, Taken};
-use crate::linux::ring::Ring;
+use crate::linux::ring::{AHEAD, Ring};
 use crate::linux::sync::Ordering;
 use ttlog_format::block::{self, Next, Retired};
 use ttlog_format::clock::Sample;
@@ -40,6 +40,11 @@ impl Core {
 
     /// Makes a block that was taken the ring's.
     fn go_on_in(&self, ring: &Ring, taken: Taken, now: u64) {
+        let base = self.base(taken.index);
+        // While the header is made; what lies further is fetched record by record.
+        (0..AHEAD as usize)
+            .step_by(8)
+            .for_each(|word| self.memory.prefetch(base + word));
         let (retired, pair) = self.retire(taken);
         let previous = ring.block.get();
         let is_first = previous == NO_BLOCK;
@@ -59,7 +64,7 @@ impl Core {
             retired,
             pair,
         };
-        let mut open = OpenBlock::begin(&self.memory, self.base(taken.index), &header);
+        let mut open = OpenBlock::begin(&self.memory, base, &header);
         ring.forget_described();
         self.write_stack(ring, &mut open, now);
         let dropped = ring.dropped.load(Ordering::Relaxed);
@@ -75,8 +80,6 @@ impl Core {
         ring.told.set(dropped);
         ring.events_before.set(header.events_before);
         ring.move_to(taken.index, taken.sequence, &open);
-        let next = self.pool.next().map_or(open.base, |next| self.base(next));
-        ring.next_base.set(next as u64);
         ring.previous.set(previous);
     }
 
@@ -119,7 +122,7 @@ impl Core {
             events: holder.retired_events.get(),
             dropped: holder.retired_dropped.get(),
         };
-        (retired, self.pool.next_pair(taken.index))
+        (retired, self.pool.pair(taken.index, taken.was_last))
     }
 
     /// Begins a block with the spans that its thread is in: what they are, then

@@ -12,7 +12,8 @@ fn blocks_are_taken_in_turn_and_held_ones_never() {
     );
     assert_eq!(pool.take(0), None);
     pool.fill(2);
-    assert_eq!(pool.take(0).map(|t| (t.index, t.sequence)), Some((2, 5)));
+    // Who found nothing has used the fifth number up.
+    assert_eq!(pool.take(0).map(|t| (t.index, t.sequence)), Some((2, 6)));
 }
 
 #[test]
@@ -32,7 +33,11 @@ fn the_block_that_was_filled_first_is_taken_first() {
 
 #[test]
 fn who_stands_still_until_the_queue_has_gone_by_takes_no_young_block() {
-    let queue = Queue::new(4).unwrap();
+    let (cells, ends) = (cells(4).unwrap(), Ends::default());
+    let queue = Queue {
+        cells: &cells,
+        ends: &ends,
+    };
     let push = |turn| queue.push(Entry { turn, index: 0 });
     let pop = || queue.pop().map(|entry| entry.turn);
     push(1);
@@ -76,7 +81,7 @@ fn what_the_queues_have_lost_is_found() {
     }
     pool.fill(2);
     assert!(
-        pool.full.pop().is_some(),
+        pool.full().pop().is_some(),
         "as if its holder stood still for a round"
     );
     assert_eq!(pool.take(0).map(|t| t.index), Some(2));
@@ -135,11 +140,23 @@ fn last_words_are_kept_for_the_window_while_they_fill_less_than_a_quarter() {
 }
 
 #[test]
-fn the_totals_of_those_that_are_gone_go_to_the_other_pair_each_time() {
+fn the_totals_of_those_that_are_gone_go_to_the_other_pair_when_they_change() {
     let pool = Pool::new(130).unwrap();
     for index in [0, 63, 64, 129] {
-        let pairs = [(); 4].map(|()| pool.next_pair(index));
-        assert_eq!(pairs, [1, 0, 1, 0], "of {index}");
+        let pairs = [true, false, true, true].map(|changed| pool.pair(index, changed));
+        assert_eq!(pairs, [1, 1, 0, 1], "of {index}");
     }
-    assert_eq!([1, 62, 65, 128].map(|index| pool.next_pair(index)), [1; 4]);
+    let untouched = [1, 62, 65, 128];
+    assert_eq!(untouched.map(|index| pool.pair(index, false)), [0; 4]);
+}
+
+#[test]
+fn every_block_has_a_state_of_its_own() {
+    for blocks in [1, 15, 16, 17, 64, 130] {
+        let pool = Pool::new(blocks).unwrap();
+        let states = (0..blocks as usize).map(|index| pool.state(index).unwrap());
+        let places: std::collections::HashSet<_> = states.map(std::ptr::from_ref).collect();
+        assert_eq!(places.len(), blocks as usize);
+        assert!(pool.state(blocks as usize).is_none());
+    }
 }
