@@ -160,7 +160,7 @@ impl Ring {
     /// How many words are left in the block.
     #[inline]
     pub(crate) fn room(&self) -> usize {
-        BLOCK_WORDS - self.position.get() as usize
+        BLOCK_WORDS.saturating_sub(self.position.get() as usize)
     }
 
     /// Remembers that the record just appended has a word to be stored later.

@@ -291,12 +291,12 @@ impl Spans {
 }
 
 /// Where to look for a free slot when this one was taken for so many spans: among a few
-/// neighbours, which stay in the cache. They are left now and then, since there are but
-/// so many ids to a slot.
+/// neighbours, which stay in the cache. They are left before they have no ids any more,
+/// of which a slot has 2^39.
 #[inline]
 fn after(slot: u32, generation: u64) -> u64 {
     const NEIGHBOURS: u64 = 8;
-    const STAY: u64 = 4096;
+    const STAY: u64 = 1 << 36;
     let slot = u64::from(slot);
     if generation.is_multiple_of(STAY) || slot % NEIGHBOURS != NEIGHBOURS - 1 {
         slot + 1
