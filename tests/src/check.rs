@@ -299,7 +299,7 @@ fn said_by<'a>(recording: &'a Recording, entry: &'a Entry) -> Result<Told<'a>, V
 pub fn named<'a>(recording: &'a Recording, site: u64, fields: &Fields) -> Vec<(&'a str, Value)> {
     fields
         .iter()
-        .map(|field| (name_of(recording, site, field.index), field.value))
+        .map(|field| (name_of(recording, site, field.index), field.value.owned()))
         .collect()
 }
 

@@ -31,7 +31,7 @@ use crate::site::{CallSite, Level};
 use crate::span::SpanId;
 use crate::value::Field;
 
-pub use fields::Fields;
+pub use fields::{Fields, Iter};
 
 use file::File;
 use replay::Replay;

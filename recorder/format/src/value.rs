@@ -15,13 +15,11 @@
 //! Why whole words? Packed bytes are read back as words that straddle two
 //! stores, and the copy stalls on each.
 
-use std::borrow::Cow;
-use std::fmt;
+mod serial;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+
+use zerocopy::IntoBytes;
 
 /// What kind of value a head announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +107,12 @@ pub fn text_room(room_words: usize, fields_after: usize) -> usize {
 /// The bytes that a long text keeps at least.
 pub const TEXT_KEPT_BYTES: usize = 1000;
 
-/// A value as it was recorded.
+/// The bytes of a text where they lie, in the words of a block or in a [`Text`].
+pub type Borrowed<'a> = Cow<'a, [u8]>;
+
+/// A value as it was recorded; its text, if it is one, owned or [`Borrowed`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum Value<B = Vec<u8>> {
     /// A signed integer.
     I64(i64),
     /// An unsigned integer.
@@ -125,18 +126,37 @@ pub enum Value {
     /// A boolean.
     Bool(bool),
     /// A string.
-    Str(Text),
+    Str(Text<B>),
     /// Bytes.
-    Bytes(Text),
+    Bytes(Text<B>),
     /// The text of `Debug` or `Display`, or a formatted message.
-    Debug(Text),
+    Debug(Text<B>),
     /// The `Display` text of an error.
-    Error(Text),
+    Error(Text<B>),
 }
 
-impl Value {
+/// The kept bytes of a text, UTF-8 unless damaged or of [`Value::Bytes`]; a cut
+/// text may end inside a character.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text<B = Vec<u8>> {
+    /// What was kept.
+    pub bytes: B,
+    /// How many bytes the text had.
+    pub whole: u32,
+}
+
+/// A value and the index of its field in the call site's list of names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field<B = Vec<u8>> {
+    /// Index in the call site's list of names.
+    pub index: u8,
+    /// The value.
+    pub value: Value<B>,
+}
+
+impl<B> Value<B> {
     /// The text, where the value is one.
-    pub fn text(&self) -> Option<&Text> {
+    pub fn text(&self) -> Option<&Text<B>> {
         match self {
             Value::Str(text) | Value::Bytes(text) | Value::Debug(text) | Value::Error(text) => {
                 Some(text)
@@ -145,64 +165,59 @@ impl Value {
         }
     }
 
-    /// Whether a part of the value was cut when it was recorded.
-    pub fn is_truncated(&self) -> bool {
-        self.text()
-            .is_some_and(|text| text.whole > text.bytes.len() as u32)
-    }
-}
-
-/// The kept bytes of a text, UTF-8 unless damaged or of [`Value::Bytes`]; a cut
-/// text may end inside a character.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text {
-    /// What was kept.
-    pub bytes: Vec<u8>,
-    /// How many bytes the text had.
-    pub whole: u32,
-}
-
-/// A value and the index of its field in the call site's list of names.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Field {
-    /// Index in the call site's list of names.
-    pub index: u8,
-    /// The value.
-    pub value: Value,
-}
-
-/// An integer, a float, a boolean, a text or a byte string as serde has them; what
-/// was cut, or is a text of another kind, as a map of that kind, `str`, `bytes`,
-/// `debug` or `error`, and of `whole`, the bytes that it had.
-impl Serialize for Value {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    /// The same value, its text kept in another way.
+    fn kept_as<'a, C>(&'a self, keep: impl FnOnce(&'a B) -> C) -> Value<C> {
+        let text = |text: &'a Text<B>| Text {
+            bytes: keep(&text.bytes),
+            whole: text.whole,
+        };
         match self {
-            Value::I64(value) => serializer.serialize_i64(*value),
-            Value::U64(value) => serializer.serialize_u64(*value),
-            Value::I128(value) => serializer.serialize_i128(*value),
-            Value::U128(value) => serializer.serialize_u128(*value),
-            Value::F64(value) => serializer.serialize_f64(*value),
-            Value::Bool(value) => serializer.serialize_bool(*value),
-            Value::Str(text) if !self.is_truncated() => serializer.serialize_str(&text.lossy()),
-            Value::Bytes(text) if !self.is_truncated() => serializer.serialize_bytes(&text.bytes),
-            Value::Str(text) => text.serialize_as("str", serializer),
-            Value::Debug(text) => text.serialize_as("debug", serializer),
-            Value::Error(text) => text.serialize_as("error", serializer),
-            Value::Bytes(text) => {
-                let mut map = serializer.serialize_map(Some(2))?;
-                map.serialize_entry("bytes", &Bytes(&text.bytes))?;
-                map.serialize_entry("whole", &text.whole)?;
-                map.end()
-            }
+            Value::I64(value) => Value::I64(*value),
+            Value::U64(value) => Value::U64(*value),
+            Value::I128(value) => Value::I128(*value),
+            Value::U128(value) => Value::U128(*value),
+            Value::F64(value) => Value::F64(*value),
+            Value::Bool(value) => Value::Bool(*value),
+            Value::Str(kept) => Value::Str(text(kept)),
+            Value::Bytes(kept) => Value::Bytes(text(kept)),
+            Value::Debug(kept) => Value::Debug(text(kept)),
+            Value::Error(kept) => Value::Error(text(kept)),
         }
     }
 }
 
-struct Bytes<'a>(&'a [u8]);
+impl<B: AsRef<[u8]>> Value<B> {
+    /// Whether a part of the value was cut when it was recorded.
+    pub fn is_truncated(&self) -> bool {
+        self.text().is_some_and(Text::is_cut)
+    }
 
-impl Serialize for Bytes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
+    /// The value with its text where it lies.
+    pub fn borrowed(&self) -> Value<Borrowed<'_>> {
+        self.kept_as(|bytes| Cow::Borrowed(bytes.as_ref()))
+    }
+
+    /// The value with a text of its own.
+    pub fn owned(&self) -> Value {
+        self.kept_as(|bytes| bytes.as_ref().to_vec())
+    }
+}
+
+impl<B: AsRef<[u8]>> Field<B> {
+    /// The field with its text where it lies.
+    pub fn borrowed(&self) -> Field<Borrowed<'_>> {
+        Field {
+            index: self.index,
+            value: self.value.borrowed(),
+        }
+    }
+
+    /// The field with a text of its own.
+    pub fn owned(&self) -> Field {
+        Field {
+            index: self.index,
+            value: self.value.owned(),
+        }
     }
 }
 
@@ -212,11 +227,18 @@ impl Text {
         let whole = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         Text { bytes, whole }
     }
+}
+
+impl<B: AsRef<[u8]>> Text<B> {
+    /// Whether a part of the text was cut when it was recorded.
+    pub fn is_cut(&self) -> bool {
+        self.whole as usize > self.bytes.as_ref().len()
+    }
 
     /// The bytes, without the beginning of a character that was cut in two.
     pub fn whole_characters(&self) -> &[u8] {
-        let bytes = &self.bytes;
-        if self.whole as usize <= bytes.len() {
+        let bytes = self.bytes.as_ref();
+        if !self.is_cut() {
             return bytes;
         }
         match std::str::from_utf8(bytes) {
@@ -228,123 +250,6 @@ impl Text {
     /// The whole characters, with a replacement for what is none.
     pub fn lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.whole_characters())
-    }
-
-    fn serialize_as<S: Serializer>(
-        &self,
-        kind: &'static str,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let text = self.lossy();
-        let cut = self.whole as usize > self.bytes.len();
-        let mut map = serializer.serialize_map(Some(1 + usize::from(cut)))?;
-        map.serialize_entry(kind, &text)?;
-        if cut {
-            map.serialize_entry("whole", &self.whole)?;
-        }
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::I64(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::U64(value))
-    }
-
-    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
-        Ok(Value::I128(value))
-    }
-
-    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
-        Ok(Value::U128(value))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::F64(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Str(Text::of(value.as_bytes().to_vec())))
-    }
-
-    fn visit_bytes<E>(self, value: &[u8]) -> Result<Value, E> {
-        Ok(Value::Bytes(Text::of(value.to_vec())))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
-        let tagged = Tagged::deserialize(MapAccessDeserializer::new(map))?;
-        let text = |bytes: Vec<u8>| {
-            let kept = Text::of(bytes);
-            let whole = tagged.whole.unwrap_or(kept.whole);
-            Text { whole, ..kept }
-        };
-        let text_of = |string: String| text(string.into_bytes());
-        Ok(if let Some(string) = tagged.debug {
-            Value::Debug(text_of(string))
-        } else if let Some(string) = tagged.error {
-            Value::Error(text_of(string))
-        } else if let Some(bytes) = tagged.bytes {
-            Value::Bytes(text(bytes.0))
-        } else {
-            Value::Str(text_of(tagged.str.unwrap_or_default()))
-        })
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Tagged {
-    str: Option<String>,
-    debug: Option<String>,
-    error: Option<String>,
-    bytes: Option<ByteString>,
-    whole: Option<u32>,
-}
-
-struct ByteString(Vec<u8>);
-
-impl<'de> Deserialize<'de> for ByteString {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ByteString, D::Error> {
-        match deserializer.deserialize_bytes(ValueVisitor)? {
-            Value::Bytes(text) => Ok(ByteString(text.bytes)),
-            _ => Ok(ByteString(Vec::new())),
-        }
-    }
-}
-
-/// A pair: the index, and the value.
-impl Serialize for Field {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.index, &self.value).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Field, D::Error> {
-        let (index, value) = Deserialize::deserialize(deserializer)?;
-        Ok(Field { index, value })
     }
 }
 
@@ -390,13 +295,27 @@ pub(crate) fn are_truncated(words: &[u64]) -> bool {
 
 /// The value at the beginning of `words`, and the words behind it.
 pub(crate) fn take(words: &[u64]) -> Option<(Field, &[u64])> {
+    take_with(words, bytes_of)
+}
+
+/// The same, its text where it lies.
+#[inline]
+pub(crate) fn take_in_place(words: &[u64]) -> Option<(Field<Borrowed<'_>>, &[u64])> {
+    take_with(words, bytes_in)
+}
+
+#[inline]
+fn take_with<'a, B>(
+    words: &'a [u64],
+    bytes: impl FnOnce(&'a [u64], usize) -> B,
+) -> Option<(Field<B>, &'a [u64])> {
     let (value, rest) = words.split_at(len_words(words)?);
     let (&head, payload) = value.split_first()?;
     let inline = (head >> 32) as u32;
     let low = payload.first().copied().unwrap_or(0);
     let wide = || u128::from(low) | (u128::from(payload.get(1).copied().unwrap_or(0)) << 64);
     let text = || Text {
-        bytes: bytes_of(payload, usize::from((head >> 16) as u16)),
+        bytes: bytes(payload, usize::from((head >> 16) as u16)),
         whole: inline,
     };
     let value = match Kind::from_u8((head >> 8) as u8)? {
@@ -418,6 +337,16 @@ pub(crate) fn take(words: &[u64]) -> Option<(Field, &[u64])> {
         value,
     };
     Some((field, rest))
+}
+
+/// The first `len` bytes of `words`: where they lie, on a machine whose words lie in
+/// memory as they lie in the file.
+#[inline]
+fn bytes_in(words: &[u64], len: usize) -> Borrowed<'_> {
+    match words.as_bytes().get(..len) {
+        Some(bytes) if cfg!(target_endian = "little") => Cow::Borrowed(bytes),
+        _ => Cow::Owned(bytes_of(words, len)),
+    }
 }
 
 /// The first `len` bytes of `words`.
@@ -462,130 +391,4 @@ fn cut_to(value: &[u64], room: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn encode(fields: &[Field]) -> Vec<u64> {
-        let mut words = Vec::new();
-        for Field { index, value } in fields {
-            match value {
-                Value::I64(v) => match i32::try_from(*v) {
-                    Ok(v) => words.push(head(*index, Kind::I32, v as u32)),
-                    Err(_) => words.extend([head(*index, Kind::I64, 0), *v as u64]),
-                },
-                Value::U64(v) => match u32::try_from(*v) {
-                    Ok(v) => words.push(head(*index, Kind::U32, v)),
-                    Err(_) => words.extend([head(*index, Kind::U64, 0), *v]),
-                },
-                Value::I128(v) => {
-                    words.extend([head(*index, Kind::I128, 0), *v as u64, (*v >> 64) as u64]);
-                }
-                Value::U128(v) => {
-                    words.extend([head(*index, Kind::U128, 0), *v as u64, (*v >> 64) as u64]);
-                }
-                Value::F64(v) => words.extend([head(*index, Kind::F64, 0), v.to_bits()]),
-                Value::Bool(v) => words.push(head(*index, Kind::Bool, u32::from(*v))),
-                Value::Str(t) => text(&mut words, *index, Kind::Str, t),
-                Value::Bytes(t) => text(&mut words, *index, Kind::Bytes, t),
-                Value::Debug(t) => text(&mut words, *index, Kind::Debug, t),
-                Value::Error(t) => text(&mut words, *index, Kind::Error, t),
-            }
-        }
-        words
-    }
-
-    fn text(words: &mut Vec<u64>, index: u8, kind: Kind, text: &Text) {
-        words.push(text_head(index, kind, text.bytes.len() as u16, text.whole));
-        for chunk in text.bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            words.push(u64::from_le_bytes(word));
-        }
-    }
-
-    fn any_text() -> impl Strategy<Value = Text> {
-        (proptest::collection::vec(any::<u8>(), 0..64), 0..1000u32).prop_map(|(bytes, more)| Text {
-            whole: bytes.len() as u32 + more,
-            bytes,
-        })
-    }
-
-    fn any_value() -> impl Strategy<Value = Value> {
-        prop_oneof![
-            any::<i64>().prop_map(Value::I64),
-            any::<i32>().prop_map(|v| Value::I64(v.into())),
-            any::<u64>().prop_map(Value::U64),
-            any::<u32>().prop_map(|v| Value::U64(v.into())),
-            any::<i128>().prop_map(Value::I128),
-            any::<u128>().prop_map(Value::U128),
-            (-1e300..1e300f64).prop_map(Value::F64),
-            any::<bool>().prop_map(Value::Bool),
-            any_text().prop_map(Value::Str),
-            any_text().prop_map(Value::Bytes),
-            any_text().prop_map(Value::Debug),
-            any_text().prop_map(Value::Error),
-        ]
-    }
-
-    fn any_fields() -> impl Strategy<Value = Vec<Field>> {
-        let field = (any::<u8>(), any_value()).prop_map(|(index, value)| Field { index, value });
-        proptest::collection::vec(field, 0..8)
-    }
-
-    proptest! {
-        #[test]
-        fn values_come_back(fields in any_fields()) {
-            prop_assert_eq!(decode(&encode(&fields)), fields);
-        }
-
-        #[test]
-        fn arbitrary_words_are_decoded_without_a_panic(words in proptest::collection::vec(any::<u64>(), 0..64)) {
-            prop_assert!(decode(&words).len() <= words.len());
-        }
-
-        #[test]
-        fn what_is_fitted_is_bounded_and_a_prefix_of_each(fields in any_fields(), room in 0usize..40) {
-            let mut fitted = Vec::new();
-            let used = fit(&encode(&fields), room, |word| fitted.push(word));
-            prop_assert_eq!(used, fitted.len());
-            prop_assert!(used <= room);
-            for field in decode(&fitted) {
-                let same = fields.iter().any(|whole| whole.index == field.index && match (whole.value.text(), field.value.text()) {
-                    (Some(whole), Some(cut)) => whole.bytes.starts_with(&cut.bytes) && whole.whole == cut.whole,
-                    _ => whole.value == field.value,
-                });
-                prop_assert!(same);
-            }
-        }
-    }
-
-    #[test]
-    fn a_cut_character_is_not_given_in_part() {
-        let text = |whole| Text {
-            bytes: b"caf\xc3".to_vec(),
-            whole,
-        };
-        assert_eq!(text(9).whole_characters(), b"caf");
-        assert_eq!(text(4).whole_characters(), b"caf\xc3");
-    }
-
-    #[test]
-    fn the_room_of_a_text_leaves_a_word_for_each_field_to_come() {
-        for room in 0..=253 {
-            for after in 0..32 {
-                let taken = words_of(text_room(room, after));
-                assert!(
-                    taken + after <= room || taken == 0,
-                    "room {room}, {after} to come"
-                );
-            }
-        }
-        // Two long texts and a small number share one record.
-        let first = words_of(text_room(252, 2).min(5000));
-        assert_eq!(first * 8, 1000);
-        assert_eq!(text_room(252 - first - 1, 1), 1000);
-        // A text that comes alone may have it all.
-        assert_eq!(text_room(252, 0), 2016);
-    }
-}
+mod tests;

@@ -4,11 +4,12 @@
 //! where they come from a block, they stay there.
 
 use std::fmt;
+use std::slice;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::value::{self, Field};
+use crate::value::{self, Borrowed, Field};
 
 /// The values of an entry, in their order.
 #[derive(Clone, Default)]
@@ -43,23 +44,24 @@ impl Fields {
         })
     }
 
-    /// One after the other, up to the first that is none.
-    pub fn iter(&self) -> impl Iterator<Item = Field> {
-        let (mut words, read) = match &self.0 {
-            Kept::Words { .. } => (self.words(), [].as_slice()),
-            Kept::Read(read) => ([].as_slice(), &**read),
-        };
-        let decoded = std::iter::from_fn(move || {
-            let (field, rest) = value::take(words)?;
-            words = rest;
-            Some(field)
-        });
-        decoded.chain(read.iter().cloned())
+    /// One after the other, up to the first that is none; texts where they lie.
+    #[inline]
+    pub fn iter(&self) -> Iter<'_> {
+        match &self.0 {
+            Kept::Words { .. } => Iter {
+                words: self.words(),
+                read: [].iter(),
+            },
+            Kept::Read(read) => Iter {
+                words: &[],
+                read: read.iter(),
+            },
+        }
     }
 
-    /// All of them.
+    /// All of them, for keeps.
     pub fn to_vec(&self) -> Vec<Field> {
-        self.iter().collect()
+        self.iter().map(|field| field.owned()).collect()
     }
 
     /// Whether a part of one was cut when it was recorded.
@@ -77,6 +79,27 @@ impl Fields {
                 .unwrap_or(&[]),
             Kept::Read(_) => &[],
         }
+    }
+}
+
+/// The values of an entry, one after the other.
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    words: &'a [u64],
+    read: slice::Iter<'a, Field>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Field<Borrowed<'a>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Field<Borrowed<'a>>> {
+        if let Some((field, rest)) = value::take_in_place(self.words) {
+            self.words = rest;
+            return Some(field);
+        }
+        self.words = &[];
+        self.read.next().map(Field::borrowed)
     }
 }
 

@@ -150,13 +150,10 @@ mod tests {
         });
         let recording = salvage(&std::fs::read(recorder.path()).unwrap()[..]).unwrap();
         let numbers = recording.entries.iter().filter_map(|entry| {
-            let fields = entry.fields.iter();
-            fields
-                .map(|field| field.value.clone())
-                .find_map(|value| match value {
-                    Value::U64(n) => Some(n),
-                    _ => None,
-                })
+            entry.fields.iter().find_map(|field| match field.value {
+                Value::U64(n) => Some(n),
+                _ => None,
+            })
         });
         let numbers: Vec<u64> = numbers.collect();
         let (first, last) = (numbers[0], n);
