@@ -4,7 +4,7 @@
 //! an attack on the terminal that shows it: a control sequence, a second line, a
 //! text that runs backwards. All of it comes out visible and harmless.
 
-use std::fmt::Write;
+use std::io::Write;
 
 /// Whether a terminal, or the eye, could be misled by `c`.
 ///
@@ -29,50 +29,100 @@ pub(crate) fn is_hazard(c: char) -> bool {
 /// assert_eq!(ttlog_reader::escape(text), r"user \x1b[2J\r\n");
 /// ```
 pub fn escape(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    push(&mut out, bytes, false);
-    out
+    let mut out = Vec::with_capacity(bytes.len());
+    push_escaped(&mut out, bytes);
+    text(out)
+}
+
+/// The text of `bytes` between quotes, like the `Debug` of a string.
+pub(crate) fn quoted(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len() + 2);
+    push_quoted(&mut out, bytes);
+    text(out)
+}
+
+/// What was pushed, which is UTF-8.
+pub(crate) fn text(pushed: Vec<u8>) -> String {
+    String::from_utf8(pushed)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Appends the text of `bytes` as [`escape`] gives it.
-pub(crate) fn push_escaped(out: &mut String, bytes: &[u8]) {
-    push(out, bytes, false);
+#[inline]
+pub(crate) fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    if is_plain(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        push(out, bytes, false);
+    }
 }
 
 /// Appends the text of `bytes` between quotes, like the `Debug` of a string.
-pub(crate) fn push_quoted(out: &mut String, bytes: &[u8]) {
-    out.push('"');
-    push(out, bytes, true);
-    out.push('"');
+#[inline]
+pub(crate) fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    if is_plain(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        push(out, bytes, true);
+    }
+    out.push(b'"');
 }
 
-fn push(out: &mut String, bytes: &[u8], quoted: bool) {
+/// Whether `bytes` are printable ASCII without quotes and backslashes, so that nobody
+/// escapes any of them: most texts are, and it is found out eight at a time.
+#[inline]
+pub(crate) fn is_plain(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [b' '; 8];
+    for (to, &from) in last.iter_mut().zip(rest) {
+        *to = from;
+    }
+    let words = words.iter().chain([&last]);
+    words.fold(0, |odd, &word| odd | odd_bytes(u64::from_ne_bytes(word))) == 0
+}
+
+/// A high bit for some byte of `word` that is not plain, and none if all are.
+#[inline]
+fn odd_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    // A byte below n borrows from its high bit; one that is 0 is below 1. What is
+    // borrowed from a byte further up changes nothing: a high bit is there by then.
+    let below = |word: u64, n: u8| word.wrapping_sub(ONES * u64::from(n)) & !word;
+    let same = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, b' ') | same(b'"') | same(b'\\') | same(0x7f) | word) & HIGH
+}
+
+fn push(out: &mut Vec<u8>, bytes: &[u8], quoted: bool) {
+    let escaped = |c: char| is_hazard(c) || (quoted && matches!(c, '"' | '\\'));
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' | '\\' if quoted => out.extend(['\\', c]),
-                _ if is_hazard(c) => push_hazard(out, c),
-                _ => out.push(c),
-            }
+        let mut rest = chunk.valid();
+        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| escaped(c)) {
+            out.extend_from_slice(&rest.as_bytes()[..at]);
+            push_hazard(out, c);
+            rest = &rest[at + c.len_utf8()..];
         }
+        out.extend_from_slice(rest.as_bytes());
         for byte in chunk.invalid() {
             push_hex(out, *byte);
         }
     }
 }
 
-fn push_hazard(out: &mut String, c: char) {
+fn push_hazard(out: &mut Vec<u8>, c: char) {
     match c {
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
+        '"' | '\\' => out.extend([b'\\', c as u8]),
+        '\n' => out.extend(b"\\n"),
+        '\r' => out.extend(b"\\r"),
+        '\t' => out.extend(b"\\t"),
         '\0'..='\x7f' => push_hex(out, c as u8),
+        // Writing to memory cannot fail.
         _ => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
     }
 }
 
-fn push_hex(out: &mut String, byte: u8) {
-    // Writing to a String cannot fail.
+fn push_hex(out: &mut Vec<u8>, byte: u8) {
     let _ = write!(out, "\\x{byte:02x}");
 }
 
@@ -137,9 +187,24 @@ mod tests {
 
     #[test]
     fn a_quoted_text_cannot_end_its_quotes() {
-        let mut out = String::new();
-        push_quoted(&mut out, br#"a" b\"#);
-        assert_eq!(out, r#""a\" b\\""#);
+        assert_eq!(quoted(br#"a" b\"#), r#""a\" b\\""#);
+    }
+
+    #[test]
+    fn every_byte_that_is_not_plain_is_found_wherever_it_is() {
+        for byte in 0..=u8::MAX {
+            let plain = matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+            for len in 1..=24 {
+                for at in 0..len {
+                    for around in [b' ', b'!', b'~'] {
+                        let mut bytes = vec![around; len];
+                        bytes[at] = byte;
+                        assert_eq!(is_plain(&bytes), plain, "{bytes:?}");
+                    }
+                }
+            }
+        }
+        assert!(is_plain(b""));
     }
 
     #[test]

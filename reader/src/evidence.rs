@@ -9,7 +9,7 @@ use ttlog_format::snapshot::{Made, Maker};
 use ttlog_format::verdict::{Kind, Who};
 
 use crate::ending::{self, Survived};
-use crate::escape::{escape, push_quoted};
+use crate::escape::{escape, quoted};
 use crate::process::{Boot, Life, Now};
 use crate::signal;
 use crate::text::utc;
@@ -142,9 +142,7 @@ pub(crate) fn thread(who: &Who) -> String {
     if who.name.is_empty() {
         return format!("thread {}", who.id);
     }
-    let mut words = String::from("thread ");
-    push_quoted(&mut words, who.name.as_bytes());
-    format!("{words} ({})", who.id)
+    format!("thread {} ({})", quoted(who.name.as_bytes()), who.id)
 }
 
 /// How many incidents there were.

@@ -58,11 +58,12 @@ impl Filter {
     }
 
     fn passes(&self, recording: &Recording, entry: &Entry) -> bool {
-        let severe = match (self.severity, recording.level(entry)) {
-            (Some(severity), Some(level)) => level <= severity.level(),
-            _ => true,
-        };
-        severe && (self.spans || entry.what == What::Event)
+        let asked = self.spans || entry.what == What::Event;
+        asked
+            && self.severity.is_none_or(|severity| {
+                let level = recording.level(entry);
+                level.is_none_or(|level| level <= severity.level())
+            })
     }
 }
 

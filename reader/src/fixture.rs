@@ -1,5 +1,7 @@
 //! A small recording for tests, with one of everything.
 
+mod any;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use ttlog_format::salvage::{Counts, Entry, Ledger, Recording, Span, Thread, What
 use ttlog_format::site::{CallSite, Level};
 use ttlog_format::span::SpanId;
 use ttlog_format::value::{Field, Text, Value};
+
+pub(crate) use any::any_recording;
 
 pub(crate) const NAMESPACE: u64 = 4_026_531_836;
 pub(crate) const START_TIME: u64 = 99;

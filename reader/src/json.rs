@@ -4,23 +4,31 @@
 //! is escaped by JSON's own means, so that a program reads what was recorded and
 //! a terminal shows nothing else.
 
+mod lines;
+
 use std::collections::HashSet;
 use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::Formatter;
 use ttlog_format::salvage::{Thread, What};
-use ttlog_format::value::Value;
+use ttlog_format::value::{Borrowed, Value};
 
-use crate::escape::is_hazard;
+use crate::escape::{is_hazard, is_plain};
 use crate::shown::{Named, Shown, ShownSpan};
 use crate::text::utc;
 
+pub(crate) use lines::Lines;
+
 /// Writes `value` as one line.
-pub(crate) fn write_line(out: impl Write, value: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write_line(mut out: impl Write, value: &impl Serialize) -> io::Result<()> {
+    write(&mut out, value)?;
+    out.write_all(b"\n")
+}
+
+fn write(out: impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(out, OneLine);
-    value.serialize(&mut serializer)?;
-    serializer.into_inner().write_all(b"\n")
+    Ok(value.serialize(&mut serializer)?)
 }
 
 /// serde_json's compact form, with more characters escaped.
@@ -32,6 +40,9 @@ impl Formatter for OneLine {
         out: &mut W,
         text: &str,
     ) -> io::Result<()> {
+        if is_plain(text.as_bytes()) {
+            return out.write_all(text.as_bytes());
+        }
         let mut rest = text;
         while let Some((at, c)) = rest.char_indices().find(|&(_, c)| is_hazard(c)) {
             out.write_all(&rest.as_bytes()[..at])?;
@@ -59,14 +70,13 @@ impl Serialize for Shown<'_> {
                 fields: &self.fields,
             },
         )?;
-        serialize_place(&mut map, self)?;
-        if let Some(innermost) = self.spans.last() {
-            map.serialize_entry("span", innermost)?;
-        }
-        map.serialize_entry("spans", &self.spans)?;
-        if self.spans_missing {
-            map.serialize_entry("spans_missing", &true)?;
-        }
+        serialize_place(
+            &mut map,
+            self.target.as_deref(),
+            self.file.as_deref(),
+            self.line,
+        )?;
+        serialize_spans(&mut map, &self.spans, self.spans_missing)?;
         if let Some(thread) = self.thread {
             serialize_thread(&mut map, thread)?;
         }
@@ -90,15 +100,35 @@ fn word(what: What) -> Option<&'static str> {
     })
 }
 
-fn serialize_place<M: SerializeMap>(map: &mut M, shown: &Shown<'_>) -> Result<(), M::Error> {
-    if let Some(target) = &shown.target {
+fn serialize_place<M: SerializeMap>(
+    map: &mut M,
+    target: Option<&str>,
+    file: Option<&str>,
+    line: Option<u64>,
+) -> Result<(), M::Error> {
+    if let Some(target) = target {
         map.serialize_entry("target", target)?;
     }
-    if let Some(file) = &shown.file {
+    if let Some(file) = file {
         map.serialize_entry("filename", file)?;
     }
-    if let Some(line) = shown.line {
+    if let Some(line) = line {
         map.serialize_entry("line_number", &line)?;
+    }
+    Ok(())
+}
+
+fn serialize_spans<M: SerializeMap>(
+    map: &mut M,
+    spans: &[ShownSpan<'_>],
+    missing: bool,
+) -> Result<(), M::Error> {
+    if let Some(innermost) = spans.last() {
+        map.serialize_entry("span", innermost)?;
+    }
+    map.serialize_entry("spans", spans)?;
+    if missing {
+        map.serialize_entry("spans_missing", &true)?;
     }
     Ok(())
 }
@@ -145,7 +175,7 @@ impl Serialize for Fields<'_> {
 }
 
 /// A value as JSON has it.
-struct Json<'a>(&'a Value);
+struct Json<'a>(&'a Value<Borrowed<'a>>);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -163,7 +193,7 @@ impl Serialize for Json<'_> {
             Value::F64(value) if value.is_finite() => serializer.serialize_f64(*value),
             Value::F64(value) => serializer.collect_str(value),
             Value::Bool(value) => serializer.serialize_bool(*value),
-            Value::Bytes(text) => serializer.collect_seq(&text.bytes),
+            Value::Bytes(text) => serializer.collect_seq(text.bytes.iter()),
             Value::Str(text) | Value::Debug(text) | Value::Error(text) => {
                 serializer.serialize_str(&text.lossy())
             }
@@ -178,16 +208,17 @@ mod tests {
 
     fn lines() -> Vec<String> {
         let recording = fixture::recording();
+        let mut lines = Lines::new(&recording);
         let line = |entry| {
             let mut out = Vec::new();
-            write_line(&mut out, &Shown::new(&recording, entry)).unwrap();
+            lines.push(&mut out, entry);
             String::from_utf8(out).unwrap()
         };
         recording.entries.iter().map(line).collect()
     }
 
     fn json(value: &Value) -> String {
-        serde_json::to_string(&Json(value)).unwrap()
+        serde_json::to_string(&Json(&value.borrowed())).unwrap()
     }
 
     #[test]
@@ -231,10 +262,9 @@ mod tests {
 
     #[test]
     fn a_field_called_name_never_replaces_the_spans() {
-        let value = Value::U64(1);
         let span = ShownSpan {
             name: Some("request"),
-            fields: vec![("name".into(), std::borrow::Cow::Borrowed(&value))],
+            fields: vec![("name".into(), Value::U64(1))],
         };
         assert_eq!(
             serde_json::to_string(&span).unwrap(),

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod again;
 mod cgroup;
 mod colour;
 pub mod command;

@@ -7,10 +7,10 @@ use std::borrow::Cow;
 
 use ttlog_format::salvage::{Entry, Recording, Span, Thread, What};
 use ttlog_format::site::{CallSite, Level};
-use ttlog_format::value::{Text, Value};
+use ttlog_format::value::{Borrowed, Text, Value};
 
 /// A value under its name.
-pub(crate) type Named<'a> = (Cow<'a, str>, Cow<'a, Value>);
+pub(crate) type Named<'a> = (Cow<'a, str>, Value<Borrowed<'a>>);
 
 /// An entry, ready to be shown.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl<'a> Shown<'a> {
             fields: entry
                 .fields
                 .iter()
-                .map(|field| (name_of(site, field.index), Cow::Owned(field.value)))
+                .map(|field| (name_of(site, field.index), field.value))
                 .collect(),
             thread: recording.threads.get(entry.thread as usize),
             spans: spans.collect(),
@@ -92,9 +92,9 @@ impl<'a> Shown<'a> {
 
     /// Records of `log` bring their own target, file and line, as values.
     fn take_log_fields(&mut self) {
-        let lossy = |text: &Text| Cow::Owned(text.lossy().into_owned());
+        let lossy = |text: &Text<Borrowed<'_>>| Cow::Owned(text.lossy().into_owned());
         self.fields.retain(|(name, value)| {
-            match (&**name, &**value) {
+            match (&**name, value) {
                 ("log.target", value) => self.target = value.text().map(lossy),
                 ("log.file", value) => self.file = value.text().map(lossy),
                 ("log.line", Value::U64(line)) => self.line = Some(*line),
@@ -106,10 +106,10 @@ impl<'a> Shown<'a> {
     }
 
     /// The message, where there is one.
-    pub(crate) fn message(&self) -> Option<&Value> {
+    pub(crate) fn message(&self) -> Option<&Value<Borrowed<'a>>> {
         let mut fields = self.fields.iter();
         let found = fields.find(|(name, _)| name == "message");
-        found.map(|(_, value)| &**value)
+        found.map(|(_, value)| value)
     }
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn shown_span<'a>(
         .iter()
         .filter(|(recorded_ns, _)| *recorded_ns <= by)
     {
-        let (name, value) = (name_of(site, field.index), Cow::Borrowed(&field.value));
+        let (name, value) = (name_of(site, field.index), field.value.borrowed());
         match fields.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,
             None => fields.push((name, value)),
@@ -142,7 +142,7 @@ pub(crate) fn shown_span<'a>(
 }
 
 /// The name of a field; its number where the name is not known.
-fn name_of(site: Option<&CallSite>, index: u8) -> Cow<'_, str> {
+pub(crate) fn name_of(site: Option<&CallSite>, index: u8) -> Cow<'_, str> {
     let name = site.and_then(|site| site.fields.get(usize::from(index)));
     match name {
         Some(name) => name.strip_prefix("r#").unwrap_or(name).into(),
@@ -168,7 +168,7 @@ mod tests {
         let late = shown_span(&recording, span, fixture::at(9_000));
         assert_eq!(names(&late.fields), ["table", "rows"]);
         assert_eq!(
-            *late.fields[1].1,
+            late.fields[1].1,
             Value::U64(3),
             "the later value of the two"
         );

@@ -3,16 +3,20 @@
 //! Whatever a recording says goes through [`crate::escape`], so that an entry is
 //! one line whatever it contains; only the colour is ours.
 
-use std::fmt::Write;
+mod lines;
+
+use std::io::Write;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ttlog_format::salvage::What;
-use ttlog_format::value::{Text, Value};
+use ttlog_format::site::Level;
+use ttlog_format::value::{Borrowed, Text, Value};
 
 use crate::colour;
-use crate::escape::{push_escaped, push_quoted};
+use crate::escape::{self, push_escaped, push_quoted};
 use crate::shown::{Named, Shown, ShownSpan};
+
+pub(crate) use lines::Lines;
 
 /// How lines are written.
 #[derive(Clone, Debug)]
@@ -41,9 +45,8 @@ impl Style {
 
     /// The moment by the time of day.
     pub(crate) fn time(&self, wall_ns: u64) -> String {
-        let mut out = String::new();
-        push_time(&mut out, wall_ns, self);
-        out
+        let zoned = timestamp(wall_ns).to_zoned_datetime(self.zone.clone());
+        zoned.strftime("%H:%M:%S%.3f").to_string()
     }
 }
 
@@ -57,31 +60,17 @@ fn timestamp(wall_ns: u64) -> Timestamp {
     Timestamp::from_nanosecond(wall_ns.into()).unwrap_or_default()
 }
 
-/// The line of an entry, without its end.
-pub(crate) fn line(shown: &Shown<'_>, style: &Style) -> String {
-    let mut out = String::new();
-    push_time(&mut out, shown.wall_ns, style);
-    push_level(&mut out, shown, style);
-    push_spans(&mut out, shown);
-    match shown.what {
-        What::Event => push_event(&mut out, shown),
-        _ => push_what(&mut out, shown),
-    }
-    out
-}
-
 /// The line of an event for where there is little room: what it says comes before
 /// the innermost spans that it was in, where they are wanted at all.
 pub(crate) fn line_words_first(shown: &Shown<'_>, style: &Style, with_spans: bool) -> String {
-    let mut out = String::new();
-    push_time(&mut out, shown.wall_ns, style);
-    push_level(&mut out, shown, style);
+    let mut out = style.time(shown.wall_ns).into_bytes();
+    push_level(&mut out, shown.level, style);
     push_event(&mut out, shown);
     if with_spans && !shown.spans.is_empty() {
         let spans = format!(" in {}", innermost(&shown.spans));
-        out.push_str(&style.paint(colour::FAINT, &spans));
+        out.extend(style.paint(colour::FAINT, &spans).bytes());
     }
-    out
+    escape::text(out)
 }
 
 /// The spans that tell most of what something was about: `…:request{id=7}:query`
@@ -94,9 +83,9 @@ fn innermost(spans: &[ShownSpan<'_>]) -> String {
 
 /// A span as it may be shown on a terminal: `request{id=7}`.
 pub(crate) fn span(shown: &ShownSpan<'_>) -> String {
-    let mut out = String::new();
+    let mut out = Vec::new();
     push_span(&mut out, shown);
-    out
+    escape::text(out)
 }
 
 /// How long something took, to about three digits.
@@ -126,146 +115,124 @@ pub(crate) fn count(count: impl TryInto<u64>) -> String {
     out
 }
 
-fn push_time(out: &mut String, wall_ns: u64, style: &Style) {
-    let zoned = timestamp(wall_ns).to_zoned_datetime(style.zone.clone());
-    let _ = write!(out, "{}", zoned.strftime("%H:%M:%S%.3f"));
-}
-
-fn push_level(out: &mut String, shown: &Shown<'_>, style: &Style) {
-    let _ = match shown.level {
-        None => write!(out, " [?]"),
-        Some(level) if style.colour => {
-            write!(
-                out,
-                " {}[{}]{}",
-                colour::of(level),
-                level.as_str(),
-                colour::PLAIN
-            )
-        }
-        Some(level) => write!(out, " [{}]", level.as_str()),
+fn push_level(out: &mut Vec<u8>, level: Option<Level>, style: &Style) {
+    let (before, after) = match level {
+        Some(level) if style.colour => (colour::of(level), colour::PLAIN),
+        _ => ("", ""),
     };
+    let name = level.map_or("?", Level::as_str);
+    for part in [" ", before, "[", name, "]", after] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 /// ` request{id=7}:query{table="users"}:`
-fn push_spans(out: &mut String, shown: &Shown<'_>) {
-    if shown.spans_missing {
-        out.push_str(" ?:");
-    }
-    for (i, span) in shown.spans.iter().enumerate() {
-        if i == 0 && !shown.spans_missing {
-            out.push(' ');
-        }
+fn push_spans(out: &mut Vec<u8>, spans: &[ShownSpan<'_>], spans_missing: bool) {
+    out.extend_from_slice(if spans_missing { b" ?:" } else { b" " });
+    for span in spans {
         push_span(out, span);
-        out.push(':');
+        out.push(b':');
     }
 }
 
 /// `request{id=7}`
-fn push_span(out: &mut String, span: &ShownSpan<'_>) {
+fn push_span(out: &mut Vec<u8>, span: &ShownSpan<'_>) {
     push_escaped(out, span.name.unwrap_or("?").as_bytes());
     if span.fields.is_empty() {
         return;
     }
-    out.push('{');
+    out.push(b'{');
     push_fields(out, span.fields.iter());
-    out.push('}');
+    out.push(b'}');
 }
 
-fn push_event(out: &mut String, shown: &Shown<'_>) {
+fn push_event(out: &mut Vec<u8>, shown: &Shown<'_>) {
     if shown.level.is_none() {
-        let _ = write!(out, " (call site {:#x})", shown.address);
+        push_address(out, shown.address);
     }
     if let Some(message) = shown.message() {
-        out.push(' ');
+        out.push(b' ');
         push_message(out, message);
     }
-    push_rest(out, shown);
-}
-
-fn push_what(out: &mut String, shown: &Shown<'_>) {
-    out.push_str(match shown.what {
-        What::Event => "",
-        What::Open => " opened",
-        What::Enter => " entered",
-        What::Exit => " left",
-        What::Close => " closed",
-        What::Values => " recorded",
-        What::Follows(_) => " follows from",
-    });
-    if let What::Follows(from) = shown.what {
-        let _ = write!(out, " span {:#x}", from.to_u64());
-    }
-    if shown.what == What::Values {
-        push_rest(out, shown);
-    }
-}
-
-fn push_rest(out: &mut String, shown: &Shown<'_>) {
-    let mut rest = shown
-        .fields
-        .iter()
-        .filter(|(name, _)| name != "message")
-        .peekable();
+    let fields = shown.fields.iter();
+    let mut rest = fields.filter(|(name, _)| name != "message").peekable();
     if rest.peek().is_some() {
-        out.push(' ');
+        out.push(b' ');
         push_fields(out, rest);
     }
 }
 
+/// Where the call site of an event was, if that is all that is known of it.
+fn push_address(out: &mut Vec<u8>, address: u64) {
+    // Writing to memory cannot fail, here and below.
+    let _ = write!(out, " (call site {address:#x})");
+}
+
 /// `table="users" rows=3`
-pub(crate) fn push_fields<'a>(out: &mut String, fields: impl Iterator<Item = &'a Named<'a>>) {
+fn push_fields<'a>(out: &mut Vec<u8>, fields: impl Iterator<Item = &'a Named<'a>>) {
     for (i, (name, value)) in fields.enumerate() {
         if i > 0 {
-            out.push(' ');
+            out.push(b' ');
         }
-        push_escaped(out, name.as_bytes());
-        out.push('=');
+        push_name(out, name);
         push_value(out, value);
     }
 }
 
+/// `table=`
+fn push_name(out: &mut Vec<u8>, name: &str) {
+    push_escaped(out, name.as_bytes());
+    out.push(b'=');
+}
+
 /// A message is not quoted, whatever it was recorded as.
-fn push_message(out: &mut String, message: &Value) {
+fn push_message(out: &mut Vec<u8>, message: &Value<Borrowed<'_>>) {
     match message {
         Value::Str(text) => push_text(out, text, push_escaped),
         other => push_value(out, other),
     }
 }
 
-fn push_value(out: &mut String, value: &Value) {
-    let _ = match value {
-        Value::I64(value) => write!(out, "{value}"),
-        Value::U64(value) => write!(out, "{value}"),
-        Value::I128(value) => write!(out, "{value}"),
-        Value::U128(value) => write!(out, "{value}"),
-        Value::F64(value) => write!(out, "{value:?}"),
-        Value::Bool(value) => write!(out, "{value}"),
-        Value::Str(text) => return push_text(out, text, push_quoted),
-        Value::Debug(text) | Value::Error(text) => return push_text(out, text, push_escaped),
-        Value::Bytes(text) => return push_bytes(out, text),
-    };
+fn push_value(out: &mut Vec<u8>, value: &Value<Borrowed<'_>>) {
+    match value {
+        Value::I64(value) => push_integer(out, *value),
+        Value::U64(value) => push_integer(out, *value),
+        Value::I128(value) => push_integer(out, *value),
+        Value::U128(value) => push_integer(out, *value),
+        Value::F64(value) => drop(write!(out, "{value:?}")),
+        Value::Bool(value) => drop(write!(out, "{value}")),
+        Value::Str(text) => push_text(out, text, push_quoted),
+        Value::Debug(text) | Value::Error(text) => push_text(out, text, push_escaped),
+        Value::Bytes(text) => push_bytes(out, text),
+    }
 }
 
-fn push_text(out: &mut String, text: &Text, push: fn(&mut String, &[u8])) {
+/// The decimal digits of an integer.
+#[inline]
+pub(crate) fn push_integer(out: &mut Vec<u8>, integer: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
+}
+
+#[inline]
+fn push_text(out: &mut Vec<u8>, text: &Text<Borrowed<'_>>, push: impl Fn(&mut Vec<u8>, &[u8])) {
     push(out, text.whole_characters());
     push_cut(out, text);
 }
 
 /// `[de ad be ef]`, as `tracing` shows bytes.
-fn push_bytes(out: &mut String, text: &Text) {
-    let bytes: Vec<String> = text
-        .bytes
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let _ = write!(out, "[{}]", bytes.join(" "));
+fn push_bytes(out: &mut Vec<u8>, text: &Text<Borrowed<'_>>) {
+    out.push(b'[');
+    for (i, byte) in text.bytes.iter().enumerate() {
+        let space = if i > 0 { " " } else { "" };
+        let _ = write!(out, "{space}{byte:02x}");
+    }
+    out.push(b']');
     push_cut(out, text);
 }
 
-fn push_cut(out: &mut String, text: &Text) {
-    if text.whole as usize > text.bytes.len() {
-        out.push('…');
+fn push_cut(out: &mut Vec<u8>, text: &Text<Borrowed<'_>>) {
+    if text.is_cut() {
+        out.extend_from_slice("…".as_bytes());
     }
 }
 
@@ -280,11 +247,14 @@ mod tests {
             zone: TimeZone::UTC,
             colour,
         };
-        recording
-            .entries
-            .iter()
-            .map(|entry| line(&Shown::new(&recording, entry), &style))
-            .collect()
+        let mut lines = Lines::new(&recording, &style);
+        let line = |entry| {
+            let mut out = Vec::new();
+            lines.push(&mut out, entry);
+            let line = escape::text(out);
+            line.strip_suffix('\n').unwrap().to_owned()
+        };
+        recording.entries.iter().map(line).collect()
     }
 
     #[test]

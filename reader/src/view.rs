@@ -24,12 +24,12 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
+use ttlog_format::salvage::Entry;
 
 use crate::filter::{Filter, Severity};
 use crate::input::Opened;
 use crate::json;
 use crate::output::Look;
-use crate::shown::Shown;
 use crate::text;
 
 /// Show the events of recordings, oldest first
@@ -74,22 +74,37 @@ enum Output {
 }
 
 /// Writes what was asked for of one recording.
-pub(crate) fn write(opened: &Opened, asked: &Arguments, mut out: impl Write) -> io::Result<()> {
+pub(crate) fn write(opened: &Opened, asked: &Arguments, out: impl Write) -> io::Result<()> {
     let recording = &opened.recording;
     let filter = Filter {
         severity: asked.level,
         last: asked.lines,
         spans: asked.spans,
     };
-    let entries = filter.pick(recording);
-    let mut shown = entries
-        .into_iter()
-        .map(|entry| Shown::new(recording, entry));
+    let entries = filter.pick(recording).into_iter();
     match asked.output {
-        Output::Json => shown.try_for_each(|shown| json::write_line(&mut out, &shown)),
+        Output::Json => {
+            let mut lines = json::Lines::new(recording);
+            write_lines(out, entries, |line, entry| lines.push(line, entry))
+        }
         Output::Short => {
             let style = asked.look.style();
-            shown.try_for_each(|shown| writeln!(out, "{}", text::line(&shown, &style)))
+            let mut lines = text::Lines::new(recording, &style);
+            write_lines(out, entries, |line, entry| lines.push(line, entry))
         }
     }
+}
+
+/// Writes a line of each entry, made in the place of the one before.
+fn write_lines<'a>(
+    mut out: impl Write,
+    mut entries: impl Iterator<Item = &'a Entry>,
+    mut push: impl FnMut(&mut Vec<u8>, &Entry),
+) -> io::Result<()> {
+    let mut line = Vec::new();
+    entries.try_for_each(|entry| {
+        line.clear();
+        push(&mut line, entry);
+        out.write_all(&line)
+    })
 }

@@ -1,0 +1,118 @@
+//! The lines of a recording's entries, one after the other.
+//!
+//! What the next line has in common with an earlier one (the second, the call site,
+//! the spans) was written then, and is copied.
+
+use std::io::Write;
+
+use ttlog_format::salvage::{Entry, Recording, What};
+
+use super::{Style, push_address, push_level, push_message, push_name, push_spans, push_value};
+use crate::again::{Again, Around, Role, Second, Words, push_digits};
+
+/// Writes lines, and remembers what they have in common.
+pub(crate) struct Lines<'a> {
+    recording: &'a Recording,
+    style: &'a Style,
+    /// The time of day, without what is left of its second.
+    second: Second,
+    sites: Again<Words>,
+    spans: Again<Around>,
+}
+
+impl<'a> Lines<'a> {
+    /// Lines of `recording`.
+    pub(crate) fn new(recording: &'a Recording, style: &'a Style) -> Lines<'a> {
+        Lines {
+            recording,
+            style,
+            second: Second::default(),
+            sites: Again::default(),
+            spans: Again::default(),
+        }
+    }
+
+    /// Appends the line of `entry`, its end included.
+    pub(crate) fn push(&mut self, out: &mut Vec<u8>, entry: &Entry) {
+        self.second.push_time(out, entry.wall_ns, self.style);
+        let site = self.recording.sites.get(&entry.site);
+        let words = self.sites.get(
+            entry.site,
+            |_| true,
+            || {
+                let site = site.map(|site| &**site);
+                let mut words = Words::new(site, push_name);
+                push_level(&mut words.head, site.map(|site| site.level), self.style);
+                words
+            },
+        );
+        out.extend_from_slice(&words.head);
+        if let Some(id) = entry.span {
+            let is_good = |around: &Around| around.lasts_at(entry.wall_ns);
+            let around = self.spans.get(id.to_u64(), is_good, || {
+                Around::new(self.recording, id, entry.wall_ns, push_spans)
+            });
+            out.extend_from_slice(&around.words);
+        }
+        match entry.what {
+            What::Event => push_event(out, entry, words),
+            _ => push_what(out, entry, words),
+        }
+        out.push(b'\n');
+    }
+}
+
+impl Second {
+    fn push_time(&mut self, out: &mut Vec<u8>, wall_ns: u64, style: &Style) {
+        self.push(out, wall_ns, |wall_ns| {
+            let mut time = style.time(wall_ns);
+            time.truncate("12:34:56.".len());
+            time
+        });
+        push_digits::<3>(out, wall_ns / 1_000_000 % 1_000);
+    }
+}
+
+fn push_event(out: &mut Vec<u8>, entry: &Entry, words: &mut Words) {
+    if !words.is_known {
+        push_address(out, entry.site);
+    }
+    let mut fields = entry.fields.iter();
+    if let Some(message) = fields.find(|field| words.name(field.index).role == Role::Message) {
+        out.push(b' ');
+        push_message(out, &message.value);
+    }
+    push_rest(out, entry, words);
+}
+
+fn push_rest(out: &mut Vec<u8>, entry: &Entry, words: &mut Words) {
+    for field in entry.fields.iter() {
+        let name = words.name(field.index);
+        if name.role == Role::Field {
+            out.push(b' ');
+            out.extend_from_slice(&name.words);
+            push_value(out, &field.value);
+        }
+    }
+}
+
+fn push_what(out: &mut Vec<u8>, entry: &Entry, words: &mut Words) {
+    out.extend_from_slice(match entry.what {
+        What::Event => b"",
+        What::Open => b" opened",
+        What::Enter => b" entered",
+        What::Exit => b" left",
+        What::Close => b" closed",
+        What::Values => b" recorded",
+        What::Follows(_) => b" follows from",
+    });
+    if let What::Follows(from) = entry.what {
+        let _ = write!(out, " span {:#x}", from.to_u64());
+    }
+    if entry.what == What::Values {
+        push_rest(out, entry, words);
+    }
+}
+
+#[cfg(test)]
+mod tests;
