@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use ttlog_format::salvage::{Entry, Recording, What};
+use ttlog_format::value::{Borrowed, Field};
 
 use super::{Style, push_address, push_level, push_message, push_name, push_spans, push_value};
 use crate::again::{Again, Around, Role, Second, Words, push_digits};
@@ -77,16 +78,30 @@ fn push_event(out: &mut Vec<u8>, entry: &Entry, words: &mut Words) {
     if !words.is_known {
         push_address(out, entry.site);
     }
+    // The message comes first, and was nearly always recorded so.
     let mut fields = entry.fields.iter();
-    if let Some(message) = fields.find(|field| words.name(field.index).role == Role::Message) {
+    let mut passed = false;
+    let message = fields.find(|field| {
+        let is_message = words.name(field.index).role == Role::Message;
+        passed |= !is_message;
+        is_message
+    });
+    if let Some(message) = message {
         out.push(b' ');
         push_message(out, &message.value);
     }
-    push_rest(out, entry, words);
+    if passed {
+        fields = entry.fields.iter();
+    }
+    push_rest(out, fields, words);
 }
 
-fn push_rest(out: &mut Vec<u8>, entry: &Entry, words: &mut Words) {
-    for field in entry.fields.iter() {
+fn push_rest<'a>(
+    out: &mut Vec<u8>,
+    fields: impl Iterator<Item = Field<Borrowed<'a>>>,
+    words: &mut Words,
+) {
+    for field in fields {
         let name = words.name(field.index);
         if name.role == Role::Field {
             out.push(b' ');
@@ -110,7 +125,7 @@ fn push_what(out: &mut Vec<u8>, entry: &Entry, words: &mut Words) {
         let _ = write!(out, " span {:#x}", from.to_u64());
     }
     if entry.what == What::Values {
-        push_rest(out, entry, words);
+        push_rest(out, entry.fields.iter(), words);
     }
 }
 

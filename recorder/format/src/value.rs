@@ -52,6 +52,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    #[inline]
     fn from_u8(kind: u8) -> Option<Kind> {
         Some(match kind {
             1 => Kind::I32,
@@ -266,6 +267,7 @@ pub fn decode(words: &[u64]) -> Vec<Field> {
 
 /// How many words the value at the beginning of `words` takes, or `None` if
 /// there is no whole value.
+#[inline]
 pub fn len_words(words: &[u64]) -> Option<usize> {
     let &head = words.first()?;
     let len = 1 + match Kind::from_u8((head >> 8) as u8)? {
@@ -299,12 +301,12 @@ pub(crate) fn take(words: &[u64]) -> Option<(Field, &[u64])> {
 }
 
 /// The same, its text where it lies.
-#[inline]
+#[inline(always)]
 pub(crate) fn take_in_place(words: &[u64]) -> Option<(Field<Borrowed<'_>>, &[u64])> {
     take_with(words, bytes_in)
 }
 
-#[inline]
+#[inline(always)]
 fn take_with<'a, B>(
     words: &'a [u64],
     bytes: impl FnOnce(&'a [u64], usize) -> B,

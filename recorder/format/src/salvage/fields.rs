@@ -92,7 +92,7 @@ pub struct Iter<'a> {
 impl<'a> Iterator for Iter<'a> {
     type Item = Field<Borrowed<'a>>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Field<Borrowed<'a>>> {
         if let Some((field, rest)) = value::take_in_place(self.words) {
             self.words = rest;
