@@ -16,6 +16,10 @@ use crate::shown::{ShownSpan, name_of, shown_span};
 /// made before.
 const PLACES: usize = 256;
 
+/// Bytes about spans that are kept for another line: a hostile recording has spans in
+/// spans without end, and is not to fill the memory with what is said of them.
+const KEPT_BYTES: usize = 8 << 10;
+
 /// What was last made for each of some numbers.
 pub(crate) struct Again<T> {
     places: Vec<Option<(u64, T)>>,
@@ -160,8 +164,7 @@ impl Words {
 pub(crate) struct Around {
     /// While the spans have the fields that they have here, nanoseconds since 1970.
     lasts: RangeInclusive<u64>,
-    /// What is said.
-    pub(crate) words: Vec<u8>,
+    words: Vec<u8>,
 }
 
 impl Around {
@@ -183,7 +186,7 @@ impl Around {
             lasts = narrowed(lasts, span, wall_ns);
             spans.push(shown_span(recording, span, wall_ns));
         }
-        let mut words = Vec::new();
+        let mut words = Vec::with_capacity(128);
         push(&mut words, &spans, missing);
         Around { lasts, words }
     }
@@ -192,6 +195,16 @@ impl Around {
     #[inline]
     pub(crate) fn lasts_at(&self, wall_ns: u64) -> bool {
         self.lasts.contains(&wall_ns)
+    }
+
+    /// Appends what is said, and forgets it if it is long.
+    #[inline]
+    pub(crate) fn push_to(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.words);
+        if self.words.len() > KEPT_BYTES {
+            self.words = Vec::new();
+            self.lasts = RangeInclusive::new(1, 0);
+        }
     }
 }
 
@@ -230,6 +243,21 @@ mod tests {
             assert_eq!(found, number);
         }
         assert!((4 * PLACES..12 * PLACES).contains(&made), "{made}");
+    }
+
+    #[test]
+    fn what_is_long_is_said_and_forgotten() {
+        for (len, kept) in [(KEPT_BYTES, true), (KEPT_BYTES + 1, false)] {
+            let (lasts, words) = (0..=u64::MAX, vec![b'x'; len]);
+            let mut around = Around { lasts, words };
+            let mut out = Vec::new();
+            around.push_to(&mut out);
+            assert_eq!(out.len(), len);
+            assert_eq!(
+                (around.lasts_at(1), around.words.capacity() > 0),
+                (kept, kept)
+            );
+        }
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub(crate) fn shown_span<'a>(
     // Two threads' clocks are read back a little apart: what a span was opened
     // with, it had all along.
     let by = wall_ns.max(span.opened_ns);
-    let mut fields: Vec<Named<'a>> = Vec::new();
+    let mut fields: Vec<Named<'a>> = Vec::with_capacity(span.fields.len());
     for (_, field) in span
         .fields
         .iter()

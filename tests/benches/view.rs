@@ -7,7 +7,7 @@
 
 use std::hint::black_box;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -102,7 +102,7 @@ fn measure(in_spans: bool) -> Outcome<()> {
 }
 
 /// What it takes to look at every value of every event, whoever found these.
-fn decoding(recording: &PathBuf) -> Outcome<()> {
+fn decoding(recording: &Path) -> Outcome<()> {
     let opened = ttlog_reader::open(recording)?;
     let entries = &opened.recording.entries;
     let took = fastest(|| {

@@ -66,7 +66,7 @@ impl<'a> Lines<'a> {
                 let around = self.spans.get(id.to_u64(), is_good, || {
                     Around::new(recording, id, entry.wall_ns, push_spans)
                 });
-                out.extend_from_slice(&around.words);
+                around.push_to(out);
             }
         }
         let thread = self.threads.get(

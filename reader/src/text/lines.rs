@@ -53,7 +53,7 @@ impl<'a> Lines<'a> {
             let around = self.spans.get(id.to_u64(), is_good, || {
                 Around::new(self.recording, id, entry.wall_ns, push_spans)
             });
-            out.extend_from_slice(&around.words);
+            around.push_to(out);
         }
         match entry.what {
             What::Event => push_event(out, entry, words),
