@@ -14,16 +14,23 @@
 //! stdout is data, stderr is words. The exit status is 0 for whole recordings, 1
 //! where one could not be read, 2 for wrong usage, and 3 where one was recovered
 //! with damage. Whoever closes the pipe has seen enough: that is a 0.
+//!
+//! A recording is read piece by piece, whatever its size: in memory are an index of its
+//! blocks, about 1 byte for 40 of the file, and what is open at the moment that is told.
+//! Where that takes longer than a second and stderr is a terminal, a line on it says how
+//! far it has come; it is wiped out before anything else is said.
 
-use std::ffi::OsString;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ttlog_format::salvage::Ledger;
 
 use crate::error::Error;
-use crate::input::{self, Opened};
+use crate::input::{self, Opened, Which};
+use crate::progress::{Beside, Progress};
+use crate::reading::Reading;
 use crate::{damage, export, info, list, postmortem, view};
 
 const STATUS_USAGE: u8 = 2;
@@ -71,11 +78,18 @@ impl Arguments {
         match self.command {
             Command::View(asked) => run_view("ttlog-reader", &asked),
             Command::Export(asked) => run_export("ttlog-reader", &asked),
-            Command::Info(asked) => each("ttlog-reader", &asked.inputs, |opened, out| {
-                info::write(opened, &asked, out)
+            Command::Info(asked) => run("ttlog-reader", |run| {
+                run.each_table(&asked.inputs, |opened, out| {
+                    info::write(opened, &asked, out)
+                });
             }),
-            Command::Postmortem(asked) => each("ttlog-reader", &asked.inputs, |opened, out| {
-                postmortem::write(opened, &asked, out)
+            Command::Postmortem(asked) => run("ttlog-reader", |run| {
+                run.each(&asked.inputs, TO_SHOW, |reading, out| {
+                    let opened = reading.last_words(asked.last_words())?;
+                    let written = postmortem::write(&opened, &asked, out);
+                    written.map_err(Error::output)?;
+                    Ok(opened.recording.ledger)
+                });
             }),
             Command::List(asked) => run_list("ttlog-reader", &asked),
         }
@@ -90,25 +104,28 @@ impl ViewArguments {
 }
 
 fn run_view(program: &str, asked: &view::Arguments) -> ExitCode {
-    each(program, &asked.inputs, |opened, out| {
-        view::write(opened, asked, out)
+    run(program, |run| {
+        run.each(&asked.inputs, TO_SHOW, |reading, out| {
+            view::write(reading, asked, out)
+        });
     })
 }
 
 fn run_list(program: &str, asked: &list::Arguments) -> ExitCode {
-    let mut run = Run::new(program);
     let found = list::find(asked);
     if let Some(words) = found.none() {
         say(program, &words);
     }
-    for error in found.errors {
-        run.account_for(Err(error));
-    }
-    let mut listed = list::Listed::new(asked);
-    run.each(&found.paths, |opened, out| listed.add(opened, out));
-    let written = listed.write(&mut run.out).and_then(|()| run.out.flush());
-    run.account_for(written.map(|()| None).map_err(Error::output));
-    run.end()
+    run(program, |run| {
+        for error in found.errors {
+            run.account_for(Err(error));
+        }
+        let mut listed = list::Listed::new(asked);
+        run.each_table(&found.paths, |opened, out| listed.add(opened, out));
+        run.progress.clear();
+        let written = listed.write(&mut run.out).and_then(|()| run.out.flush());
+        run.account_for(written.map(|()| None).map_err(Error::output));
+    })
 }
 
 fn run_export(program: &str, asked: &export::Arguments) -> ExitCode {
@@ -117,73 +134,86 @@ fn run_export(program: &str, asked: &export::Arguments) -> ExitCode {
         say(program, words);
         return ExitCode::from(STATUS_USAGE);
     }
-    let mut run = Run::new(program);
-    run.try_each(&asked.inputs, |opened, out| {
-        export::write(opened, asked, out)
-    });
-    run.end()
+    run(program, |run| {
+        run.each(&asked.inputs, TO_EXPORT, |reading, out| {
+            export::write(reading, asked, out)
+        });
+    })
 }
 
-type Out<'a> = BufWriter<StdoutLock<'a>>;
+/// How often a recording is read to be shown: for its index, and for its entries; and to
+/// be exported: for its tables, spans and events, too.
+const TO_SHOW: u64 = 2;
+const TO_EXPORT: u64 = 4;
 
-/// Shows one input after the other, and makes one exit status of all.
-fn each(
-    program: &str,
-    inputs: &[OsString],
-    show: impl FnMut(&Opened, &mut Out<'_>) -> io::Result<()>,
-) -> ExitCode {
-    let mut run = Run::new(program);
-    run.each(inputs, show);
-    run.end()
+type Out<'p> = BufWriter<Beside<'p, StdoutLock<'static>>>;
+
+/// Runs a command, and makes an exit status of what it came to.
+fn run(program: &str, command: impl FnOnce(&mut Run<'_, '_>)) -> ExitCode {
+    let progress = Progress::new();
+    let out = Beside::new(io::stdout().lock(), &progress);
+    let mut run = Run {
+        program,
+        out: BufWriter::with_capacity(1 << 16, out),
+        progress: &progress,
+        status: 0,
+        is_over: false,
+    };
+    command(&mut run);
+    progress.clear();
+    // What could not be written is not to be tried again.
+    let _ = run.out.into_parts();
+    ExitCode::from(run.status)
 }
 
 /// A command that runs: where it writes to, and what it has come to.
-struct Run<'a> {
+struct Run<'a, 'p> {
     program: &'a str,
-    out: Out<'a>,
+    out: Out<'p>,
+    progress: &'p Progress,
     status: u8,
     /// Whether there is nothing left to write to.
     is_over: bool,
 }
 
-impl<'a> Run<'a> {
-    fn new(program: &'a str) -> Run<'a> {
-        Run {
-            program,
-            out: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
-            status: 0,
-            is_over: false,
-        }
-    }
-
-    /// Shows one input after the other.
-    fn each(
+impl<'p> Run<'_, 'p> {
+    /// Shows the tables of one input after the other.
+    fn each_table(
         &mut self,
         inputs: &[impl AsRef<Path>],
-        mut show: impl FnMut(&Opened, &mut Out<'_>) -> io::Result<()>,
+        mut show: impl FnMut(&Opened, &mut Out<'p>) -> io::Result<()>,
     ) {
-        self.try_each(inputs, |opened, out| {
-            show(opened, out).map_err(Error::output)
+        self.each(inputs, TO_SHOW, |reading, out| {
+            let opened = reading.tables()?;
+            show(&opened, out).map_err(Error::output)?;
+            Ok(opened.recording.ledger)
         });
     }
 
-    /// The same, where more than the output can fail.
-    fn try_each(
+    /// Shows one input after the other, each of which is read so often.
+    fn each(
         &mut self,
         inputs: &[impl AsRef<Path>],
-        mut show: impl FnMut(&Opened, &mut Out<'_>) -> Result<(), Error>,
+        passes: u64,
+        mut show: impl FnMut(Reading<'_>, &mut Out<'p>) -> Result<Ledger, Error>,
     ) {
-        for input in inputs {
+        for (at, input) in (1..).zip(inputs) {
             if self.is_over {
                 return;
             }
-            let outcome = one(input.as_ref(), &mut self.out, &mut show);
+            let which = Which {
+                progress: self.progress,
+                at: (at, inputs.len()),
+                passes,
+            };
+            let outcome = one(input.as_ref(), &which, &mut self.out, &mut show);
             self.account_for(outcome);
         }
     }
 
     /// Says what was damaged or went wrong, and makes it part of the exit status.
     fn account_for(&mut self, outcome: Result<Option<String>, Error>) {
+        self.progress.clear();
         match outcome {
             _ if self.is_over => {}
             Ok(None) => {}
@@ -203,25 +233,21 @@ impl<'a> Run<'a> {
             }
         }
     }
-
-    fn end(self) -> ExitCode {
-        // What could not be written is not to be tried again.
-        let _ = self.out.into_parts();
-        ExitCode::from(self.status)
-    }
 }
 
 /// Shows one input, and returns what was damaged.
-fn one(
+fn one<'p>(
     input: &Path,
-    out: &mut Out<'_>,
-    show: &mut impl FnMut(&Opened, &mut Out<'_>) -> Result<(), Error>,
+    which: &Which<'_>,
+    out: &mut Out<'p>,
+    show: &mut impl FnMut(Reading<'_>, &mut Out<'p>) -> Result<Ledger, Error>,
 ) -> Result<Option<String>, Error> {
-    let opened = input::open(input)?;
-    show(&opened, out)?;
-    out.flush().map_err(Error::output)?;
-    let path = crate::escape(opened.path.as_os_str().as_encoded_bytes());
-    Ok(damage::words(&opened.recording.ledger).map(|words| format!("{path}: {words}")))
+    input::read(input, which, |reading| {
+        let path = crate::escape(reading.path.as_os_str().as_encoded_bytes());
+        let ledger = show(reading, out)?;
+        out.flush().map_err(Error::output)?;
+        Ok(damage::words(&ledger).map(|words| format!("{path}: {words}")))
+    })
 }
 
 /// Failed is worse than damaged, and damaged than whole.

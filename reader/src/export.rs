@@ -14,6 +14,10 @@
 //! another, `--all` for everything), and besides, however old they are, the open
 //! spans, causes, incidents, and what had become of the process.
 //!
+//! The recording is gone through for what is to be in it, for the spans and for the events,
+//! so little of it is in memory at once. What a living process overwrites meanwhile is
+//! missing, and counted as that.
+//!
 //! It is an LZ4 frame around a CBOR sequence, which `lz4 -dc` and any CBOR library
 //! read; `snapshot.cddl` of ttlog-format describes it.
 //!
@@ -23,18 +27,24 @@
 //! is whole. Until then that has a name with a dot, and it is readable by its owner alone.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use jiff::SignedDuration;
-use ttlog_format::snapshot::{self, Made, Maker};
+use ttlog_format::salvage::Ledger;
+use ttlog_format::snapshot::{Made, Maker, Part};
 
 use crate::error::Error;
-use crate::input::{Opened, millis_of_name};
+use crate::find::millis_of_name;
+use crate::reading::Reading;
 use crate::verdict::is_final;
+
+use hidden::{Hidden, refused};
+
+mod hidden;
 
 /// How many names are tried, each with the next number.
 const NAMES_MAX: u32 = 10_000;
@@ -86,21 +96,46 @@ fn window(text: &str) -> Result<u64, String> {
     ns.map_err(|_| "it is negative, or longer than 584 years".into())
 }
 
-/// Writes what was asked for of one recording, and its path to `out`.
+/// Writes what was asked for of one recording, and its path to `out`; and returns its
+/// account.
 ///
 /// # Errors
-/// The file cannot be made, or `out` cannot be written.
-pub(crate) fn write(opened: &Opened, asked: &Arguments, out: impl Write) -> Result<(), Error> {
+/// It cannot be read, the file cannot be made, or `out` cannot be written.
+pub(crate) fn write(
+    mut reading: Reading<'_>,
+    asked: &Arguments,
+    out: impl Write,
+) -> Result<Ledger, Error> {
     let Format::Bin = asked.format;
-    let made = made(opened, asked);
+    let window_ns = window_of(&reading, asked);
+    let part = Part::of(&mut *reading.entries, window_ns);
+    let part = part.map_err(|cause| Error::read(&reading.path, cause))?;
+    let made = made(&reading, window_ns);
+    let mut export = Export {
+        reading,
+        part,
+        made,
+    };
     match asked.output.as_deref() {
-        Some(output) if output == "-" => {
-            snapshot::write(&opened.recording, &made, out).map_err(Error::output)
-        }
+        Some(output) if output == "-" => export.write(out).map_err(Error::output)?,
         output => {
-            let path = to_file(opened, &made, output.map(Path::new), asked.force)?;
-            print(&path, out).map_err(Error::output)
+            let path = to_file(&mut export, output.map(Path::new), asked.force)?;
+            print(&path, out).map_err(Error::output)?;
         }
+    }
+    Ok(*export.part.ledger())
+}
+
+/// A snapshot to be written.
+struct Export<'s> {
+    reading: Reading<'s>,
+    part: Part,
+    made: Made,
+}
+
+impl Export<'_> {
+    fn write(&mut self, out: impl Write) -> io::Result<()> {
+        self.part.write(&mut *self.reading.entries, &self.made, out)
     }
 }
 
@@ -117,15 +152,12 @@ pub(crate) fn is_crowded(asked: &Arguments) -> bool {
 }
 
 /// How this snapshot comes to be.
-fn made(opened: &Opened, asked: &Arguments) -> Made {
-    let source = opened.made.as_ref();
-    let window_ns = narrower(
-        wanted(opened, asked),
-        source.and_then(|made| made.window_ns),
-    );
+fn made(reading: &Reading<'_>, window_ns: Option<u64>) -> Made {
+    let verdict = reading.verdict();
+    let source = reading.made.as_ref();
     match source {
         // Only its maker knows how it came to be, and nothing is known since.
-        Some(source) if !is_final(opened.verdict.kind) => Made {
+        Some(source) if !is_final(verdict.kind) => Made {
             window_ns,
             ..source.clone()
         },
@@ -135,19 +167,24 @@ fn made(opened: &Opened, asked: &Arguments) -> Made {
             wall_ns: now_ns(),
             recording: match source {
                 Some(made) => made.recording.clone(),
-                None => absolute(&opened.path),
+                None => absolute(&reading.path),
             },
             window_ns,
             items: 0,
-            verdict: Some(opened.verdict.clone()),
+            verdict: Some(verdict),
         },
     }
 }
 
-/// How much is wanted, `None` for everything.
-fn wanted(opened: &Opened, asked: &Arguments) -> Option<u64> {
-    let window_ns = asked.window.unwrap_or(opened.recording.header.window_ns);
-    (!asked.all).then_some(window_ns)
+/// How much goes into it, `None` for everything.
+fn window_of(reading: &Reading<'_>, asked: &Arguments) -> Option<u64> {
+    let header = &reading.entries.recording().header;
+    let window_ns = asked.window.unwrap_or(header.window_ns);
+    let source = reading.made.as_ref();
+    narrower(
+        (!asked.all).then_some(window_ns),
+        source.and_then(|made| made.window_ns),
+    )
 }
 
 /// A snapshot of a snapshot holds no more than that.
@@ -171,15 +208,10 @@ fn now_ns() -> u64 {
 }
 
 /// Makes the file, and returns its path.
-fn to_file(
-    opened: &Opened,
-    made: &Made,
-    output: Option<&Path>,
-    force: bool,
-) -> Result<PathBuf, Error> {
+fn to_file(export: &mut Export<'_>, output: Option<&Path>, force: bool) -> Result<PathBuf, Error> {
     match output {
         Some(path) if !path.is_dir() => {
-            let hidden = Hidden::holding(opened, made, path.parent(), path)?;
+            let hidden = Hidden::holding(export, path.parent(), path)?;
             let published = match force {
                 true => hidden.replace(path),
                 false => hidden.publish(path),
@@ -188,12 +220,12 @@ fn to_file(
             Ok(path.to_owned())
         }
         directory => {
-            let name = Name::of(opened);
+            let name = Name::of(&export.reading);
             let place = |number| match directory {
                 Some(directory) => directory.join(name.numbered(number)),
                 None => PathBuf::from(name.numbered(number)),
             };
-            let hidden = Hidden::holding(opened, made, directory, &place(0))?;
+            let hidden = Hidden::holding(export, directory, &place(0))?;
             hidden.publish_at_first_free((0..NAMES_MAX).map(place))
         }
     }
@@ -207,9 +239,9 @@ struct Name {
 
 impl Name {
     /// Named like the recording, or after the moment of its start.
-    fn of(opened: &Opened) -> Name {
-        let header = &opened.recording.header;
-        let millis = millis_of_name(&opened.path);
+    fn of(reading: &Reading<'_>) -> Name {
+        let header = &reading.entries.recording().header;
+        let millis = millis_of_name(&reading.path);
         Name {
             pid: header.pid,
             millis: millis.unwrap_or(header.samples[0].wall_ns / 1_000_000),
@@ -225,115 +257,13 @@ impl Name {
     }
 }
 
-/// A file that is not there to be found yet; what is not published is removed.
-struct Hidden {
-    path: PathBuf,
-    directory: PathBuf,
-}
-
-impl Hidden {
-    /// A whole and synced snapshot in a directory, for what errors call `path`.
-    fn holding(
-        opened: &Opened,
-        made: &Made,
-        directory: Option<&Path>,
-        path: &Path,
-    ) -> Result<Hidden, Error> {
-        let here = || PathBuf::from(".");
-        let directory = directory.filter(|it| !it.as_os_str().is_empty());
-        let directory = directory.map_or_else(here, Path::to_owned);
-        let (file, hidden) = Hidden::create(directory).map_err(|cause| refused(path, cause))?;
-        snapshot::write(&opened.recording, made, &file)
-            .and_then(|()| file.sync_all())
-            .map_err(|cause| Error::write(path, cause))?;
-        Ok(hidden)
-    }
-
-    fn create(directory: PathBuf) -> io::Result<(File, Hidden)> {
-        let own = std::process::id();
-        for number in 0..NAMES_MAX {
-            let path = directory.join(format!(".ttlog-export-{own}-{number}"));
-            match create_new(&path) {
-                Ok(file) => return Ok((file, Hidden { path, directory })),
-                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(cause) => return Err(cause),
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
-    }
-
-    /// Gives the file its name, if nobody has it.
-    fn publish(&self, name: &Path) -> io::Result<()> {
-        match fs::hard_link(&self.path, name) {
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => return Err(cause),
-            Err(_) => self.rename(name)?,
-            Ok(()) => {}
-        }
-        self.sync_directory();
-        Ok(())
-    }
-
-    /// Gives the file its name, whoever has it.
-    fn replace(&self, name: &Path) -> io::Result<()> {
-        fs::rename(&self.path, name)?;
-        self.sync_directory();
-        Ok(())
-    }
-
-    /// Where there are no links: whoever makes the name has it, and may replace it.
-    fn rename(&self, name: &Path) -> io::Result<()> {
-        create_new(name)?;
-        fs::rename(&self.path, name)
-    }
-
-    fn publish_at_first_free(
-        &self,
-        names: impl Iterator<Item = PathBuf>,
-    ) -> Result<PathBuf, Error> {
-        let mut last = PathBuf::new();
-        for name in names {
-            match self.publish(&name) {
-                Ok(()) => return Ok(name),
-                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => last = name,
-                Err(cause) => return Err(Error::write(&name, cause)),
-            }
-        }
-        Err(Error::taken(&last))
-    }
-
-    /// Not every system can sync a directory, and the file is there all the same.
-    fn sync_directory(&self) {
-        let _ = File::open(&self.directory).and_then(|directory| directory.sync_all());
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-fn refused(path: &Path, cause: io::Error) -> Error {
-    match cause.kind() {
-        io::ErrorKind::AlreadyExists => Error::taken(path),
-        _ => Error::write(path, cause),
-    }
-}
-
-/// A new file, which its owner alone may read; a link in its place is not followed.
-fn create_new(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture;
-    use crate::input::open;
+    use crate::input::{Opened, open};
+    use crate::reading::of_recording;
+    use ttlog_format::snapshot;
     use ttlog_format::verdict::{Kind, Verdict};
 
     /// A recording of process 4711, to be exported into a directory.
@@ -365,8 +295,24 @@ mod tests {
 
         fn export(&self, asked: &[&str], output: &Path) -> Result<String, Error> {
             let mut out = Vec::new();
-            write(&self.opened, &arguments(asked, output), &mut out)?;
+            write(self.reading(), &arguments(asked, output), &mut out)?;
             Ok(String::from_utf8(out).unwrap())
+        }
+
+        fn reading(&self) -> Reading<'_> {
+            let Opened {
+                path,
+                recording,
+                verdict,
+                made,
+            } = &self.opened;
+            of_recording(path.to_str().unwrap(), recording, verdict, made.clone())
+        }
+
+        fn made(&self, asked: &[&str]) -> Made {
+            let reading = self.reading();
+            let window_ns = window_of(&reading, &arguments(asked, Path::new("-")));
+            made(&reading, window_ns)
         }
 
         fn names(&self) -> Vec<String> {
@@ -482,7 +428,8 @@ mod tests {
     fn stdout_gets_the_snapshot_and_nothing_else() {
         let mut out = Vec::new();
         let desk = Desk::new();
-        write(&desk.opened, &arguments(&[], Path::new("-")), &mut out).unwrap();
+        let asked = arguments(&[], Path::new("-"));
+        write(desk.reading(), &asked, &mut out).unwrap();
         let (recording, _) = snapshot::read(&out[..], out.len() as u64).unwrap();
         assert_eq!(recording.header, desk.opened.recording.header);
     }
@@ -490,9 +437,7 @@ mod tests {
     #[test]
     fn the_window_is_the_recorded_one_unless_another_is_wanted() {
         let mut desk = Desk::new();
-        let window = |desk: &Desk, asked: &[&str]| {
-            made(&desk.opened, &arguments(asked, Path::new("-"))).window_ns
-        };
+        let window = |desk: &Desk, asked: &[&str]| desk.made(asked).window_ns;
         assert_eq!(window(&desk, &[]), Some(5_000_000_000));
         assert_eq!(window(&desk, &["--window", "500ms"]), Some(500_000_000));
         assert_eq!(window(&desk, &["--all"]), None);
@@ -513,14 +458,13 @@ mod tests {
             recording: "/a.ring".into(),
             ..Made::default()
         });
-        let asked = arguments(&["--all"], Path::new("-"));
-        let now = made(&desk.opened, &asked);
+        let now = desk.made(&["--all"]);
         assert_eq!(
             (now.by, &*now.why, &*now.recording),
             (Maker::Reader, "panic", "/a.ring")
         );
         desk.opened.verdict.kind = Kind::Unknown;
-        assert_eq!(Some(made(&desk.opened, &asked)), desk.opened.made);
+        assert_eq!(Some(desk.made(&["--all"])), desk.opened.made);
     }
 
     #[test]

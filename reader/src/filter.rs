@@ -39,25 +39,13 @@ impl Severity {
 pub(crate) struct Filter {
     /// This level and more severe ones, or all.
     pub(crate) severity: Option<Severity>,
-    /// At most so many, the last ones.
-    pub(crate) last: Option<usize>,
     /// What happened to spans, too.
     pub(crate) spans: bool,
 }
 
 impl Filter {
-    /// The entries that pass, in their order.
-    pub(crate) fn pick<'r>(&self, recording: &'r Recording) -> Vec<&'r Entry> {
-        let entries = recording.entries.iter();
-        let mut picked: Vec<&Entry> = entries
-            .filter(|entry| self.passes(recording, entry))
-            .collect();
-        let excess = picked.len().saturating_sub(self.last.unwrap_or(usize::MAX));
-        picked.drain(..excess);
-        picked
-    }
-
-    fn passes(&self, recording: &Recording, entry: &Entry) -> bool {
+    /// Whether an entry was asked for.
+    pub(crate) fn passes(&self, recording: &Recording, entry: &Entry) -> bool {
         let asked = self.spans || entry.what == What::Event;
         asked
             && self.severity.is_none_or(|severity| {
@@ -75,50 +63,21 @@ mod tests {
     #[test]
     fn a_level_lets_more_severe_ones_and_unknown_ones_through() {
         let recording = fixture::recording();
-        let count = |severity| {
+        let picked = |severity| {
             let filter = Filter {
                 severity,
                 ..Filter::default()
             };
-            filter.pick(&recording).len()
+            let entries = recording.entries.iter();
+            let picked = entries.filter(|entry| filter.passes(&recording, entry));
+            picked.collect::<Vec<_>>()
         };
-        let all = count(None);
-        assert_eq!(count(Some(Severity::Trace)), all);
-        let errors = Filter {
-            severity: Some(Severity::Error),
-            ..Filter::default()
-        };
-        let levels: Vec<_> = errors
-            .pick(&recording)
+        let all = picked(None).len();
+        assert_eq!(picked(Some(Severity::Trace)).len(), all);
+        let levels: Vec<_> = picked(Some(Severity::Error))
             .iter()
             .map(|entry| recording.level(entry))
             .collect();
         assert_eq!(levels, [Some(Level::Error), None]);
-    }
-
-    #[test]
-    fn the_last_n_are_the_newest() {
-        let recording = fixture::recording();
-        let last = |last| {
-            Filter {
-                last: Some(last),
-                ..Filter::default()
-            }
-            .pick(&recording)
-            .len()
-        };
-        assert_eq!((last(0), last(1)), (0, 1));
-        let newest = Filter {
-            last: Some(1),
-            ..Filter::default()
-        }
-        .pick(&recording)[0]
-            .wall_ns;
-        assert!(
-            recording
-                .entries
-                .iter()
-                .all(|entry| entry.wall_ns <= newest)
-        );
     }
 }

@@ -4,22 +4,26 @@
 //! frame is a snapshot, all else is taken for a recording. It is opened for
 //! reading and without waiting, and must be a regular file: a planted FIFO cannot
 //! make the reader hang, nor a terminal become its controlling one.
+//!
+//! A file is read piece by piece, several times where need be. What comes by stdin is
+//! taken into memory first.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::io::{self, Read, Seek};
+use std::io::{self, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use ttlog_format::header::{HEADER_BYTES, Header};
-use ttlog_format::salvage::{self, Recording, Source};
-use ttlog_format::snapshot::{self, Made};
+use ttlog_format::salvage::{self, Recording, Source, Stream};
+use ttlog_format::snapshot::{self, Made, Told};
 use ttlog_format::verdict::Verdict;
 
 use crate::cgroup;
 use crate::error::Error;
 use crate::escape::escape;
 use crate::file::{Bytes, open_named, open_regular};
+use crate::find::find;
 use crate::process::{Life, Lock, Now, System};
+use crate::progress::{Progress, Watched};
+use crate::reading::Reading;
 use crate::verdict;
 
 /// A recording, what it was read from, and what became of its process.
@@ -53,32 +57,108 @@ pub fn open(argument: &Path) -> Result<Opened, Error> {
     opened(path, &file)
 }
 
+/// Which of a command's inputs is read: how far that is, the how-manieth it is, and how
+/// often a command goes over it.
+pub(crate) struct Which<'p> {
+    pub(crate) progress: &'p Progress,
+    pub(crate) at: (usize, usize),
+    pub(crate) passes: u64,
+}
+
+/// Finds the recording that `argument` means, as [`open`] does, and has it read by
+/// `with`, entry by entry.
+///
+/// # Errors
+/// There is none, it cannot be read, or it is not a recording; and those of `with`.
+pub(crate) fn read<T>(
+    argument: &Path,
+    which: &Which<'_>,
+    with: impl FnOnce(Reading<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    if argument.as_os_str() == "-" {
+        return watched(argument.to_owned(), from_stdin()?, which, with);
+    }
+    let path = find(argument.as_os_str())?;
+    let file = Bytes(open_regular(&path)?);
+    watched(path, file, which, with)
+}
+
+fn watched<T>(
+    path: PathBuf,
+    of: impl Input,
+    which: &Which<'_>,
+    with: impl FnOnce(Reading<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let bytes = of.len().map_err(|cause| Error::read(&path, cause))?;
+    let progress = which.progress;
+    progress.begin(&path, bytes.saturating_mul(which.passes), which.at);
+    let source = Watched { of, progress };
+    with(reading(path, &source)?)
+}
+
 /// Bytes that were found.
 trait Input: Source {
     /// All of them, from the first.
-    fn reader(&self) -> io::Result<impl Read>;
+    fn reader(&self) -> io::Result<impl Read + Seek>;
 
     /// The lock of the recording with this header, if they are its own.
     fn lock(&self, header: &Header) -> Lock;
 }
 
 fn opened(path: PathBuf, source: &impl Input) -> Result<Opened, Error> {
+    match is_snapshot(&path, source)? {
+        true => of_snapshot(path, source),
+        false => of_recording(path, source),
+    }
+}
+
+fn reading<'s>(path: PathBuf, source: &'s impl Input) -> Result<Reading<'s>, Error> {
+    match is_snapshot(&path, source)? {
+        true => reading_of_snapshot(path, source),
+        false => reading_of_recording(path, source),
+    }
+}
+
+fn is_snapshot(path: &Path, source: &impl Input) -> Result<bool, Error> {
     let mut magic = [0; snapshot::MAGIC.len()];
     match source.read_at(&mut magic, 0) {
-        Err(cause) => Err(Error::read(&path, cause)),
-        Ok(_) if magic == snapshot::MAGIC => of_snapshot(path, source),
-        Ok(_) => of_recording(path, source),
+        Err(cause) => Err(Error::read(path, cause)),
+        Ok(_) => Ok(magic == snapshot::MAGIC),
+    }
+}
+
+/// Whoever judges recordings.
+struct Judge<'s, I> {
+    source: &'s I,
+    system: System,
+    early: Option<Life>,
+}
+
+impl<'s, I: Input> Judge<'s, I> {
+    /// Looks at the process before its recording is read: who is seen dead then has
+    /// written all of it.
+    fn new(source: &'s I) -> Judge<'s, I> {
+        let system = System::here();
+        let look = |header: Header| system.life_of(&header, || source.lock(&header));
+        Judge {
+            early: header(source).map(look),
+            source,
+            system,
+        }
+    }
+
+    fn judge(&self, recording: &Recording) -> Verdict {
+        let header = &recording.header;
+        let look = || self.system.life_of(header, || self.source.lock(header));
+        let life = self.early.clone().unwrap_or_else(look);
+        verdict::judge(recording, &now(header, life, &self.system))
     }
 }
 
 fn of_recording(path: PathBuf, source: &impl Input) -> Result<Opened, Error> {
-    let system = System::here();
-    let look = |header: &Header| system.life_of(header, || source.lock(header));
-    // Who is seen dead before his recording is read has written all of it.
-    let early = header(source).map(|header| look(&header));
+    let judge = Judge::new(source);
     let recording = salvage::salvage(source).map_err(|cause| Error::salvage(&path, cause))?;
-    let life = early.unwrap_or_else(|| look(&recording.header));
-    let verdict = verdict::judge(&recording, &now(&recording.header, life, &system));
+    let verdict = judge.judge(&recording);
     Ok(Opened {
         path,
         recording,
@@ -87,20 +167,48 @@ fn of_recording(path: PathBuf, source: &impl Input) -> Result<Opened, Error> {
     })
 }
 
+fn reading_of_recording<'s>(path: PathBuf, source: &'s impl Input) -> Result<Reading<'s>, Error> {
+    let judge = Judge::new(source);
+    let stream = Stream::open(source).map_err(|cause| Error::salvage(&path, cause))?;
+    Ok(Reading {
+        path,
+        made: None,
+        entries: Box::new(stream),
+        judge: Box::new(move |recording| judge.judge(recording)),
+    })
+}
+
 fn of_snapshot(path: PathBuf, source: &impl Input) -> Result<Opened, Error> {
     let len = source.len().map_err(|cause| Error::read(&path, cause))?;
     let bytes = source.reader().map_err(|cause| Error::read(&path, cause))?;
     let read = snapshot::read(bytes, len);
     let (recording, made) = read.map_err(|cause| Error::snapshot(&path, cause))?;
-    let verdict = verdict::carried(&made)
-        .or_else(|| by_its_recording(&made, recording.header.recording))
-        .unwrap_or_else(|| left_open(&recording, &made));
+    let verdict = judge_snapshot(&recording, &made);
     Ok(Opened {
         path,
         recording,
         verdict,
         made: Some(made),
     })
+}
+
+fn reading_of_snapshot<'s>(path: PathBuf, source: &'s impl Input) -> Result<Reading<'s>, Error> {
+    let len = source.len().map_err(|cause| Error::read(&path, cause))?;
+    let bytes = source.reader().map_err(|cause| Error::read(&path, cause))?;
+    let told = Told::open(bytes, len).map_err(|cause| Error::snapshot(&path, cause))?;
+    let made = told.made().clone();
+    Ok(Reading {
+        path,
+        made: Some(made.clone()),
+        entries: Box::new(told),
+        judge: Box::new(move |recording| judge_snapshot(recording, &made)),
+    })
+}
+
+fn judge_snapshot(recording: &Recording, made: &Made) -> Verdict {
+    verdict::carried(made)
+        .or_else(|| by_its_recording(made, recording.header.recording))
+        .unwrap_or_else(|| left_open(recording, made))
 }
 
 /// The verdict on the recording that a snapshot was made of, if that is at hand.
@@ -110,7 +218,8 @@ fn by_its_recording(made: &Made, identity: u64) -> Option<Verdict> {
         return None;
     }
     let file = Bytes(open_named(&path).ok()?);
-    let opened = of_recording(path, &file).ok();
+    let reading = reading_of_recording(path, &file).ok()?;
+    let opened = reading.tables().ok();
     let mut verdict = opened
         .filter(|opened| opened.recording.header.recording == identity)?
         .verdict;
@@ -152,133 +261,21 @@ fn header(source: &impl Source) -> Option<Header> {
     Header::decode(&page[..len]).ok()
 }
 
-/// The file that `argument` means, by the rules of [`open`].
-///
-/// # Errors
-/// A directory or the default places hold no such recording. That a file exists
-/// is for [`open`] to find out.
-pub fn find(argument: &OsStr) -> Result<PathBuf, Error> {
-    let path = Path::new(argument);
-    if path.is_dir() {
-        return newest_in(path);
-    }
-    match pid(argument) {
-        Some(pid) if fs::symlink_metadata(path).is_err() => of_process(pid),
-        _ => Ok(path.to_owned()),
-    }
-}
-
-/// The newest recording in a directory; where there is none, the newest snapshot.
-fn newest_in(directory: &Path) -> Result<PathBuf, Error> {
-    for extension in EXTENSIONS {
-        let found = newest(directory, None, extension);
-        if let Some(found) = found.map_err(|cause| Error::open(directory, cause))? {
-            return Ok(found.path);
-        }
-    }
-    Err(Error::no_recordings(directory))
-}
-
-fn pid(argument: &OsStr) -> Option<&str> {
-    let digits = argument.to_str()?;
-    let all = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    all.then_some(digits)
-}
-
-/// The newest recording of a process in the default places.
-fn of_process(pid: &str) -> Result<PathBuf, Error> {
-    let temporary = std::env::temp_dir();
-    let places = [Path::new("/dev/shm"), &temporary];
-    let own = std::env::var_os("TTLOG_DIR").map(PathBuf::from);
-    let directories = places
-        .iter()
-        .flat_map(|place| directories_of_users(place))
-        .chain(own.clone());
-    directories
-        .filter_map(|directory| newest(&directory, Some(pid), RECORDING).ok().flatten())
-        .max_by_key(|found| found.timestamp)
-        .map(|found| found.path)
-        .ok_or_else(|| {
-            let places = places
-                .iter()
-                .map(|place| format!("{}/ttlog-*/", place.display()));
-            let own = own.iter().map(|own| own.display().to_string());
-            Error::no_process(pid, &places.chain(own).collect::<Vec<_>>())
+impl<T: Input> Input for Watched<'_, T> {
+    fn reader(&self) -> io::Result<impl Read + Seek> {
+        Ok(Watched {
+            of: self.of.reader()?,
+            progress: self.progress,
         })
-}
+    }
 
-/// The directories named `ttlog-<uid>` in a default place.
-pub(crate) fn directories_of_users(place: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(place) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"ttlog-"))
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect()
-}
-
-/// A file whose name is that of a recording or of a snapshot.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// From the name, in milliseconds since 1970.
-    pub(crate) timestamp: u64,
-    pub(crate) path: PathBuf,
-}
-
-/// How the name of a recording ends.
-pub(crate) const RECORDING: &str = ".ring";
-
-/// How the names of recordings and of snapshots end.
-const EXTENSIONS: [&str; 2] = [RECORDING, ".bin"];
-
-/// The newest file of a kind in a directory, by name, of one process or of any.
-fn newest(directory: &Path, pid: Option<&str>, extension: &str) -> io::Result<Option<Found>> {
-    let found = all_in(directory, pid, extension)?;
-    Ok(found.max_by(|a, b| (a.timestamp, &a.path).cmp(&(b.timestamp, &b.path))))
-}
-
-/// The files of a kind in a directory, by name, of one process or of any.
-pub(crate) fn all_in(
-    directory: &Path,
-    pid: Option<&str>,
-    extension: &str,
-) -> io::Result<impl Iterator<Item = Found>> {
-    Ok(fs::read_dir(directory)?.flatten().filter_map(move |entry| {
-        let name = entry.file_name();
-        let (of, timestamp) = parse_name(name.to_str()?, extension)?;
-        let wanted =
-            pid.is_none_or(|pid| pid.parse() == Ok(of)) && entry.file_type().ok()?.is_file();
-        wanted.then(|| Found {
-            timestamp,
-            path: entry.path(),
-        })
-    }))
-}
-
-/// Pid and timestamp (milliseconds since 1970) of `ttlog-<pid>-<timestamp>.ring`, or
-/// of what else ends in `extension`.
-fn parse_name(name: &str, extension: &str) -> Option<(u32, u64)> {
-    let (pid, timestamp) = name
-        .strip_prefix("ttlog-")?
-        .strip_suffix(extension)?
-        .split_once('-')?;
-    // A second recording of one millisecond may carry a number of its own.
-    let millis = timestamp.split(['-', '.']).next()?;
-    Some((pid.parse().ok()?, millis.parse().ok()?))
-}
-
-/// The timestamp in the name of a recording or a snapshot, milliseconds since 1970.
-pub(crate) fn millis_of_name(path: &Path) -> Option<u64> {
-    let name = path.file_name()?.to_str()?;
-    let mut parsed = EXTENSIONS.iter().filter_map(|it| parse_name(name, it));
-    parsed.next().map(|(_, millis)| millis)
+    fn lock(&self, header: &Header) -> Lock {
+        self.of.lock(header)
+    }
 }
 
 impl Input for Bytes {
-    fn reader(&self) -> io::Result<impl Read> {
+    fn reader(&self) -> io::Result<impl Read + Seek> {
         let mut file = &self.0;
         file.rewind()?;
         Ok(file)
@@ -290,8 +287,8 @@ impl Input for Bytes {
 }
 
 impl Input for Vec<u8> {
-    fn reader(&self) -> io::Result<impl Read> {
-        Ok(self.as_slice())
+    fn reader(&self) -> io::Result<impl Read + Seek> {
+        Ok(Cursor::new(self.as_slice()))
     }
 
     fn lock(&self, _: &Header) -> Lock {
@@ -303,59 +300,7 @@ impl Input for Vec<u8> {
 mod tests {
     use super::*;
     use crate::fixture;
-
-    #[test]
-    fn a_recordings_name_is_pid_and_timestamp() {
-        assert_eq!(
-            parse_name("ttlog-4711-1700000000123.ring", RECORDING),
-            Some((4711, 1_700_000_000_123))
-        );
-        for other in [
-            "ttlog-1-2.bin",
-            ".ttlog-1-2.ring",
-            "ttlog-x-2.ring",
-            "ttlog-1.ring",
-            "a",
-        ] {
-            assert_eq!(parse_name(other, RECORDING), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn a_directorys_newest_recording_goes_by_the_number_in_its_name() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in [
-            "ttlog-9-999.ring",
-            "ttlog-1-1000.ring",
-            "ttlog-2-2000.bin",
-            "ttlog-3-x.ring",
-        ] {
-            fs::write(directory.path().join(name), "").unwrap();
-        }
-        fs::create_dir(directory.path().join("ttlog-1-5000.ring")).unwrap();
-        let found = find(directory.path().as_os_str()).unwrap();
-        assert_eq!(found.file_name().unwrap(), "ttlog-1-1000.ring");
-        let of_nine = newest(directory.path(), Some("9"), RECORDING)
-            .unwrap()
-            .unwrap();
-        assert_eq!(of_nine.timestamp, 999);
-        assert_eq!(
-            newest(directory.path(), Some("99"), RECORDING).unwrap(),
-            None
-        );
-    }
-
-    #[test]
-    fn a_directory_without_recordings_means_its_newest_snapshot() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in ["ttlog-9-999.bin", "ttlog-1-1000.bin"] {
-            fs::write(directory.path().join(name), "").unwrap();
-        }
-        let found = find(directory.path().as_os_str()).unwrap();
-        assert_eq!(found.file_name().unwrap(), "ttlog-1-1000.bin");
-        assert_eq!(millis_of_name(&found), Some(1000));
-        assert_eq!(millis_of_name(Path::new("core")), None);
-    }
+    use std::fs;
 
     fn snapshot_of(recording: &Recording, made: &Made) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -424,14 +369,6 @@ mod tests {
         assert_eq!(*last, format!("by its recording, {other}"));
         for none in ["", "other.ring", "/dev/zero", "/nonexistent"] {
             assert_eq!(by_its_recording(&made(none), 42), None, "{none}");
-        }
-    }
-
-    #[test]
-    fn only_digits_are_a_pid() {
-        assert_eq!(pid(OsStr::new("4711")), Some("4711"));
-        for other in ["", "-1", "4711x", "./4711", "٣"] {
-            assert_eq!(pid(OsStr::new(other)), None, "{other}");
         }
     }
 }

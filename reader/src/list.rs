@@ -34,8 +34,9 @@ use ttlog_format::verdict::{Kind, Verdict};
 
 use crate::error::Error;
 use crate::escape::escape;
+use crate::find::{self, Found, RECORDING};
 use crate::info;
-use crate::input::{self, Found, Opened, RECORDING};
+use crate::input::Opened;
 use crate::json;
 use crate::output::{Output, zone};
 use crate::signal;
@@ -83,7 +84,7 @@ pub(crate) fn find(asked: &Arguments) -> Findings {
     let mut found: Vec<Found> = Vec::new();
     let mut errors = Vec::new();
     for directory in &directories {
-        match input::all_in(directory, None, RECORDING) {
+        match find::all_in(directory, None, RECORDING) {
             Ok(there) => found.extend(there),
             // Nobody has recorded in a default place that is not there.
             Err(cause) if is_missing(&cause) && asked.directories.is_empty() => {}
@@ -127,7 +128,7 @@ fn directories_of_users(place: &Path) -> Vec<PathBuf> {
         let uid = name.and_then(|name| name.strip_prefix("ttlog-"));
         uid.is_some_and(|uid| uid.parse::<u32>().is_ok())
     };
-    let mut directories = input::directories_of_users(place);
+    let mut directories = find::directories_of_users(place);
     directories.retain(is_users);
     directories
 }

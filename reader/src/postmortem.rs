@@ -135,15 +135,15 @@ pub(crate) struct Arguments {
     width: Option<u16>,
 }
 
-/// Writes what was asked for of one recording.
+/// Writes what was asked for of one recording, of which the last events are there.
 pub(crate) fn write(opened: &Opened, asked: &Arguments, mut out: impl Write) -> io::Result<()> {
     match asked.output {
         Output::Json => {
-            let most = asked.lines.unwrap_or(LINES_OF_JSON);
+            let most = asked.last_words();
             json::write_line(out, &Story::new(opened, most, now_ns()))
         }
         Output::Text => {
-            let story = Story::new(opened, asked.lines.unwrap_or(LINES), now_ns());
+            let story = Story::new(opened, asked.last_words(), now_ns());
             let mut page = Page::new(asked.look.style(), asked.width());
             screen::tell(&story, asked.all, &mut page);
             out.write_all(page.into_text().as_bytes())?;
@@ -164,6 +164,14 @@ fn now_ns() -> u64 {
 }
 
 impl Arguments {
+    /// How many events of each thread are told.
+    pub(crate) fn last_words(&self) -> usize {
+        self.lines.unwrap_or(match self.output {
+            Output::Json => LINES_OF_JSON,
+            Output::Text => LINES,
+        })
+    }
+
     /// Whoever writes to a file or a pipe wants whole lines, to search them.
     fn width(&self) -> Option<usize> {
         let width = self.width.or_else(|| Table::new().width());

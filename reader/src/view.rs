@@ -19,18 +19,26 @@
 //!
 //! `-o json` writes one object a line in the layout of
 //! `tracing_subscriber::fmt().json()`.
+//!
+//! Lines are written while the recording is read, of which little is in memory, however
+//! big it is; with `-n N`, the last N are. Several recordings come one after the other.
+//!
+//! How far that has come is said on stderr, if it is a terminal and it takes longer than a
+//! second; where lines are written to a terminal, too, only until the first of them: they
+//! would mix, and whoever sees lines coming needs nothing else.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use ttlog_format::salvage::Entry;
+use ttlog_format::salvage::{ENTRIES_AROUND, Entry, Ledger, Recording};
 
+use crate::error::Error;
 use crate::filter::{Filter, Severity};
-use crate::input::Opened;
 use crate::json;
 use crate::output::Look;
-use crate::text;
+use crate::reading::Reading;
+use crate::text::{self, Style};
 
 /// Show the events of recordings, oldest first
 #[derive(Clone, Debug, clap::Args)]
@@ -73,38 +81,121 @@ enum Output {
     Json,
 }
 
-/// Writes what was asked for of one recording.
-pub(crate) fn write(opened: &Opened, asked: &Arguments, out: impl Write) -> io::Result<()> {
-    let recording = &opened.recording;
+/// Writes what was asked for of one recording, and returns its account.
+///
+/// # Errors
+/// It cannot be read, or `out` cannot be written.
+pub(crate) fn write(
+    mut reading: Reading<'_>,
+    asked: &Arguments,
+    mut out: impl Write,
+) -> Result<Ledger, Error> {
     let filter = Filter {
         severity: asked.level,
-        last: asked.lines,
         spans: asked.spans,
     };
-    let entries = filter.pick(recording).into_iter();
-    match asked.output {
-        Output::Json => {
-            let mut lines = json::Lines::new(recording);
-            write_lines(out, entries, |line, entry| lines.push(line, entry))
+    let passes = |recording: &Recording, entry: &Entry| filter.passes(recording, entry);
+    let style = asked.look.style();
+    let mut show = |recording: &Recording, entries: &[Entry]| {
+        let lines = write_lines(recording, entries, asked.output, &style, &mut out);
+        lines.map_err(Error::output)
+    };
+    if let Some(most) = asked.lines {
+        let mut last = reading.last(most, passes)?;
+        show(reading.entries.recording(), last.make_contiguous())?;
+        return Ok(reading.entries.recording().ledger);
+    }
+    let mut entries = Vec::with_capacity(ENTRIES_AROUND);
+    loop {
+        let mut told = 0;
+        while told < ENTRIES_AROUND
+            && let Some(entry) = reading.next()?
+        {
+            told += 1;
+            if passes(reading.entries.recording(), &entry) {
+                entries.push(entry);
+            }
         }
-        Output::Short => {
-            let style = asked.look.style();
-            let mut lines = text::Lines::new(recording, &style);
-            write_lines(out, entries, |line, entry| lines.push(line, entry))
+        show(reading.entries.recording(), &entries)?;
+        entries.clear();
+        if told == 0 {
+            return Ok(reading.entries.recording().ledger);
         }
     }
 }
 
 /// Writes a line of each entry, made in the place of the one before.
-fn write_lines<'a>(
+fn write_lines(
+    recording: &Recording,
+    entries: &[Entry],
+    output: Output,
+    style: &Style,
     mut out: impl Write,
-    mut entries: impl Iterator<Item = &'a Entry>,
-    mut push: impl FnMut(&mut Vec<u8>, &Entry),
 ) -> io::Result<()> {
     let mut line = Vec::new();
-    entries.try_for_each(|entry| {
-        line.clear();
-        push(&mut line, entry);
-        out.write_all(&line)
-    })
+    let mut write = |push: &mut dyn FnMut(&mut Vec<u8>, &Entry)| {
+        entries.iter().try_for_each(|entry| {
+            line.clear();
+            push(&mut line, entry);
+            out.write_all(&line)
+        })
+    };
+    match output {
+        Output::Json => {
+            let mut lines = json::Lines::new(recording);
+            write(&mut |line, entry| lines.push(line, entry))
+        }
+        Output::Short => {
+            let mut lines = text::Lines::new(recording, style);
+            write(&mut |line, entry| lines.push(line, entry))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::reading::of_recording;
+    use ttlog_format::verdict::Verdict;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        view: Arguments,
+    }
+
+    fn lines(asked: &[&str]) -> Vec<String> {
+        let line = ["view", "4711", "--utc"].iter().chain(asked);
+        let line = <Line as clap::Parser>::try_parse_from(line).unwrap();
+        let (recording, verdict) = (fixture::recording(), Verdict::default());
+        let reading = of_recording("demo.ring", &recording, &verdict, None);
+        let mut out = Vec::new();
+        let ledger = write(reading, &line.view, &mut out).unwrap();
+        assert_eq!(ledger, recording.ledger);
+        let text = String::from_utf8(out).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_last_n_are_the_newest() {
+        let all = lines(&[]);
+        assert!(all.is_sorted() && all.len() > 2, "{all:?}");
+        for n in [0, 1, 2, all.len(), 100] {
+            let from = all.len().saturating_sub(n);
+            assert_eq!(lines(&["-n", &n.to_string()]), all[from..], "{n}");
+        }
+    }
+
+    #[test]
+    fn what_happened_to_spans_is_shown_where_it_is_asked_for() {
+        let spans = lines(&["--spans", "-o", "json"]).len() - lines(&["-o", "json"]).len();
+        let recording = fixture::recording();
+        let happened = recording
+            .entries
+            .iter()
+            .filter(|entry| !entry.what.is_event());
+        assert_eq!(spans, happened.count());
+        assert!(spans > 0);
+    }
 }

@@ -20,6 +20,7 @@ pub mod footprint;
 pub mod guest;
 pub mod image;
 pub mod mayfly;
+pub mod peak;
 pub mod plan;
 pub mod played;
 pub mod power;

@@ -154,7 +154,22 @@ pub struct Raw<'a> {
     pub later: u32,
 }
 
-impl Raw<'_> {
+impl<'a> Raw<'a> {
+    /// The record of which these are all words; `None` if that is damaged which is stored
+    /// later.
+    pub(crate) fn of(kind: Kind, position: usize, words: &'a [u64], key: Key) -> Option<Self> {
+        let (words, later) = match words.split_last() {
+            Some((&later, words)) if kind.has_later_word() => (words, key.guarded(later)?),
+            _ => (words, 0),
+        };
+        Some(Raw {
+            kind,
+            position,
+            words,
+            later,
+        })
+    }
+
     /// Where the next record begins.
     pub fn end(&self) -> usize {
         self.position + self.words.len() + usize::from(self.kind.has_later_word())
@@ -171,18 +186,10 @@ pub fn at(area: &[u64], position: usize, key: Key) -> Option<Raw<'_>> {
         return None;
     }
     let words = area.get(position..position.checked_add(len)?)?;
-    let (words, later) = match words.split_last() {
-        Some((&later, words)) if kind.has_later_word() => (words, key.guarded(later)?),
-        _ => (words, 0),
-    };
+    let record = Raw::of(kind, position, words, key)?;
     let plain = first & ((1 << HEADER_BITS) - 1);
-    let check = key.over_record(position, plain, words.get(1..)?);
-    (check == first >> HEADER_BITS).then_some(Raw {
-        kind,
-        position,
-        words,
-        later,
-    })
+    let check = key.over_record(position, plain, record.words.get(1..)?);
+    (check == first >> HEADER_BITS).then_some(record)
 }
 
 /// Writes the check of the record in `words`, which will stand at `position`, and

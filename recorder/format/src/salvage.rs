@@ -4,14 +4,21 @@
 //! accounted for in a [`Ledger`]. The law: arbitrary bytes never panic, never
 //! loop, and never take more memory than a small multiple of themselves; and
 //! what is shown was written, once, as it is shown.
+//!
+//! It goes over the file twice. The first time an index is made of the blocks; then
+//! the entries are told one after the other, and no more is in memory than the index
+//! and what is open: see [`Stream`].
 
 mod afterwards;
+mod entries;
 mod fields;
 mod file;
 mod ledger;
+mod pool;
 mod replay;
 mod scan;
 mod spans;
+mod stream;
 mod timeline;
 
 #[cfg(test)]
@@ -31,13 +38,11 @@ use crate::site::{CallSite, Level};
 use crate::span::SpanId;
 use crate::value::Field;
 
+pub use entries::{ENTRIES_AROUND, Entries, Whole};
 pub use fields::{Fields, Iter};
+pub use stream::Stream;
 
-use file::File;
-use replay::Replay;
-use scan::Pool;
-use spans::Spans;
-use timeline::Timeline;
+pub(crate) use entries::Wanted;
 
 /// Where a recording's bytes come from: a file that may still be written to, or a copy.
 pub trait Source {
@@ -88,7 +93,7 @@ impl Source for Vec<u8> {
 }
 
 /// A recording, read back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recording {
     /// The header.
     pub header: Header,
@@ -105,6 +110,7 @@ pub struct Recording {
     /// Every span of which anything is known, by id.
     pub spans: HashMap<SpanId, Span>,
     /// Events and what happened to spans, in time order; a thread's own in their order.
+    /// None where they are told one after the other, by [`Entries`].
     pub entries: Vec<Entry>,
     /// The last moment that anything in the recording speaks of, nanoseconds since 1970.
     pub end_ns: u64,
@@ -254,6 +260,16 @@ impl What {
     }
 }
 
+impl Entry {
+    /// The same, for keeps: an entry that is told keeps its whole block in memory.
+    pub fn detached(self) -> Entry {
+        Entry {
+            fields: self.fields.detached(),
+            ..self
+        }
+    }
+}
+
 /// Why a file is no recording.
 #[derive(Debug)]
 pub enum Error {
@@ -272,7 +288,8 @@ pub enum Error {
     NoHeader,
 }
 
-/// Reads back the recording in `source`, which its process may still be writing.
+/// Reads back the recording in `source`, which its process may still be writing, with
+/// all of its entries: where one at a time will do, there is [`Stream`].
 ///
 /// # Errors
 /// The bytes cannot be read, or they are no recording that this code knows:
@@ -281,58 +298,27 @@ pub enum Error {
 /// # Panics
 /// Never.
 pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
-    let file = File::open(source)?;
-    let pool = Pool::scan(&file)?;
-    let timeline = Timeline::new(&file.header, pool.samples().chain(file.samples()?));
-    let sites = replay::call_sites(&pool);
-
-    let mut ledger = ledger::of_recording(&pool, file.totals()?);
-    ledger.missing_bytes = file.missing_bytes();
-
-    let mut spans = Spans::new(file.header.recording);
-    ledger.damaged_spans = spans.read_table(&file)?;
-
+    let mut stream = Stream::of_all(source)?;
     let mut entries = Vec::new();
     // Room for all that there can be, of which what is used is touched: a vector that
     // grows is copied, and what it leaves to the allocator, that keeps in the host.
-    let _ = entries.try_reserve_exact(pool.records_max());
-    let mut threads = Vec::new();
-    for (number, chain) in pool.chains() {
-        let replay = Replay::of(threads.len() as u32, &chain, &mut spans, &mut entries);
-        threads.push(ledger.settle(number, &chain, replay, &pool));
+    let _ = entries.try_reserve_exact(stream.entries_max());
+    while let Some(entry) = stream.next_entry()? {
+        entries.push(entry);
     }
-    let incidents = file.incidents(|words| spans.description(words))?;
-    let mut spans = spans.dated(&timeline);
-    let mut causes = file.causes()?;
-    afterwards::look(&mut causes, &entries, &threads, &timeline);
-    replay::date(&mut entries, &mut threads, &mut spans, &timeline);
-    ledger.inspect(&entries, &sites);
-
-    let end_ns = end_ns(&entries, &causes, &incidents);
-    let end_ns = end_ns.unwrap_or(file.header.samples[1].wall_ns);
-    Ok(Recording {
-        header: file.header,
-        causes,
-        incidents,
-        sites,
-        threads,
-        ledger,
-        spans,
-        entries,
-        end_ns,
-    })
+    let mut recording = stream.into_recording();
+    // What was told of a span after an entry says where that is from, too.
+    for entry in entries.iter_mut().filter(|entry| !entry.what.is_event()) {
+        let span = entry.span.and_then(|id| recording.spans.get(&id));
+        entry.site = span.map_or(entry.site, |span| span.site);
+    }
+    recording.entries = entries;
+    Ok(recording)
 }
 
 /// How many spans around an event are looked for, beyond any depth that a program
 /// reaches.
 const CONTEXT_MAX: usize = 1024;
-
-fn end_ns(entries: &[Entry], causes: &[Cause], incidents: &[Incident]) -> Option<u64> {
-    let entry = entries.last().map(|entry| entry.wall_ns);
-    let cause = causes.iter().map(|cause| cause.wall_ns).max();
-    let incident = incidents.iter().map(|incident| incident.wall_ns).max();
-    entry.max(cause).max(incident)
-}
 
 impl Recording {
     /// A span and its parents, outermost first, as far as they are known.
@@ -349,6 +335,14 @@ impl Recording {
         }
         context.reverse();
         context
+    }
+
+    /// Its end, where the last entry is of that moment.
+    fn end_after(&self, entry: Option<u64>) -> u64 {
+        let cause = self.causes.iter().map(|cause| cause.wall_ns).max();
+        let incident = self.incidents.iter().map(|incident| incident.wall_ns).max();
+        let last = entry.max(cause).max(incident);
+        last.unwrap_or(self.header.samples[1].wall_ns)
     }
 
     /// The level of an entry, if its call site is known.

@@ -12,8 +12,8 @@ use crate::linux::core::{Core, Here, Trace};
 use crate::linux::kept::Kept;
 use crate::linux::unfinished::Unfinished;
 use ttlog_format::incident::Kind;
-use ttlog_format::salvage::{self, Recording, salvage};
-use ttlog_format::snapshot::{self, Made, Maker};
+use ttlog_format::salvage::{self, Entries, Stream};
+use ttlog_format::snapshot::{Made, Maker, Part};
 
 /// How long the dying wait for their snapshot.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -73,29 +73,28 @@ fn write(
     wall_ns: u64,
     unfinished: &Unfinished<'_>,
 ) -> Result<u32, Error> {
-    let recording = read_back(here)?;
-    let made = Made {
-        by: Maker::Process,
-        why: why.to_owned(),
-        wall_ns,
-        recording: here.path.to_string_lossy().into_owned(),
-        window_ns: Some(recording.header.window_ns),
-        ..Made::default()
-    };
-    let written = snapshot::write(&recording, &made, &unfinished.file);
-    unfinished.tried("write", written)?;
-    Ok(recording.header.pid)
-}
-
-fn read_back(here: Here<'_>) -> Result<Recording, Error> {
     let path = &here.path;
     let file = here.file.as_ref().ok_or(io::ErrorKind::NotFound.into());
     let file = file.and_then(Kept::open);
     let file = file.map_err(|error| Error::io("open the recording", path, error))?;
-    salvage(&file).map_err(|error| match error {
+    let mut stream = Stream::open(&file).map_err(|error| match error {
         salvage::Error::Read(error) => Error::recording(path, error),
         salvage::Error::NotARecording(_)
         | salvage::Error::Unsupported { .. }
         | salvage::Error::NoHeader => Error::recording(path, "it has no header"),
-    })
+    })?;
+    let header = &stream.recording().header;
+    let (pid, window_ns) = (header.pid, Some(header.window_ns));
+    let part = Part::of(&mut stream, window_ns).map_err(|error| Error::recording(path, error))?;
+    let made = Made {
+        by: Maker::Process,
+        why: why.to_owned(),
+        wall_ns,
+        recording: path.to_string_lossy().into_owned(),
+        window_ns,
+        ..Made::default()
+    };
+    let written = part.write(&mut stream, &made, &unfinished.file);
+    unfinished.tried("write", written)?;
+    Ok(pid)
 }

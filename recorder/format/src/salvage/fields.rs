@@ -72,6 +72,17 @@ impl Fields {
         }
     }
 
+    /// The same, which keep no block in memory.
+    pub(super) fn detached(self) -> Fields {
+        match &self.0 {
+            Kept::Words { .. } => {
+                let words = self.words();
+                Fields::in_block(&words.into(), 0, words.len())
+            }
+            Kept::Read(_) => self,
+        }
+    }
+
     fn words(&self) -> &[u64] {
         match &self.0 {
             Kept::Words { block, start, end } => block

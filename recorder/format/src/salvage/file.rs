@@ -3,6 +3,8 @@
 //! Every read has a fixed size and says how many bytes it found: what the file
 //! lacks is zeros to those who decode, and never an error.
 
+use zerocopy::IntoBytes;
+
 use super::{Error, Source};
 use crate::cause::{self, CAUSE_WORDS, CAUSES, Cause};
 use crate::clock::Sample;
@@ -46,6 +48,17 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
         let mut bytes = [[0u8; 8]; N];
         let found = read(self.source, bytes.as_flattened_mut(), offset)?;
         Ok((bytes.map(u64::from_le_bytes), found))
+    }
+
+    /// Fills `words` from `offset` on, with zeros for what is missing, and tells how many
+    /// bytes there were.
+    pub(super) fn read_words(&self, words: &mut [u64], offset: u64) -> Result<usize, Error> {
+        let found = read(self.source, words.as_mut_bytes(), offset)?;
+        words.as_mut_bytes()[found..].fill(0);
+        for word in words {
+            *word = u64::from_le(*word);
+        }
+        Ok(found)
     }
 
     /// The totals, `None` for those that are damaged or behind the file's end.

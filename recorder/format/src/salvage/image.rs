@@ -229,6 +229,11 @@ impl Image {
         self.put(last, &[key.guard(ticks)]);
     }
 
+    /// Words for which the thread's block has room.
+    pub(crate) fn room(&self, thread: u32) -> usize {
+        (BLOCK_BYTES - self.newest[&thread].bytes) / 8
+    }
+
     /// An event of [`EVENT`] in the thread's current span, with the number `n`.
     pub(crate) fn event(&mut self, thread: u32, ticks: u64, n: u32) {
         self.append(thread, record::Kind::Event, &[ticks, EVENT, number(0, n)]);

@@ -4,15 +4,9 @@
 //! and for the whole, whatever the bytes are. A number that damage makes a guess
 //! is a lower bound, and `exact` says so.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use super::replay::Replay;
-use super::scan::{Block, Pool};
-use super::{Counts, Entry, Ledger, Thread, What};
-use crate::block::Next;
-use crate::header::{text, totals};
-use crate::site::CallSite;
+use super::pool::{Block, Pool};
+use super::{Counts, Ledger};
+use crate::header::totals;
 
 /// What is known without any thread: damage, the totals, and threads that are gone.
 pub(super) fn of_recording(pool: &Pool, totals: [Option<u64>; totals::WORDS]) -> Ledger {
@@ -44,34 +38,18 @@ pub(super) fn of_recording(pool: &Pool, totals: [Option<u64>; totals::WORDS]) ->
 }
 
 impl Ledger {
-    /// Adds the thread with these blocks, oldest first, and describes it.
-    pub(super) fn settle(
-        &mut self,
-        number: u32,
-        chain: &[&Block],
-        replay: Replay,
-        pool: &Pool,
-    ) -> Thread {
-        let (counts, exact) = of_thread(chain, &replay.readable, pool);
-        let newest = chain.last();
+    /// Adds the thread whose blocks lie at these places, oldest first, once they have
+    /// been told.
+    pub(super) fn settle(&mut self, chain: &[u32], pool: &Pool) -> Counts {
+        let (counts, exact) = of_thread(chain, pool);
+        let newest = chain.last().and_then(|&newest| pool.block(newest));
         if newest.is_some_and(|newest| pool.is_retired(newest)) {
             self.take_from_retired(counts);
         } else {
             self.counts = self.counts.plus(counts);
         }
         self.exact &= exact;
-        let newest = newest.map(|block| &block.header);
-        Thread {
-            number,
-            id: newest.map_or(0, |header| header.thread_id),
-            name: newest.map_or_else(String::new, |header| text(&header.thread_name)),
-            counts,
-            covered_ns: None,
-            stack: replay.stack,
-            ended: chain
-                .last()
-                .is_some_and(|block| block.next == Some(Next::Ended)),
-        }
+        counts
     }
 
     /// Takes what can be read of a thread that is gone out of the retired totals,
@@ -86,14 +64,6 @@ impl Ledger {
             dropped: 0,
             ..counts
         });
-    }
-
-    /// Counts what can be said of the readable events themselves.
-    pub(super) fn inspect(&mut self, entries: &[Entry], sites: &HashMap<u64, Arc<CallSite>>) {
-        for event in entries.iter().filter(|entry| entry.what == What::Event) {
-            self.truncated += u64::from(event.fields.are_truncated());
-            self.events_without_site += u64::from(!sites.contains_key(&event.site));
-        }
     }
 }
 
@@ -129,45 +99,49 @@ impl Counts {
     }
 }
 
-/// The account of a thread, and whether it is exact; `readable` has the events
-/// read from each of its blocks.
-fn of_thread(chain: &[&Block], readable: &[u64], pool: &Pool) -> (Counts, bool) {
+/// The account of a thread, and whether it is exact.
+fn of_thread(chain: &[u32], pool: &Pool) -> (Counts, bool) {
     let (mut counts, mut exact) = (Counts::default(), true);
-    let mut recorded = 0;
-    for (i, (block, &readable)) in chain.iter().zip(readable).enumerate() {
-        let said = said_events(block, chain.get(i + 1).copied());
+    let (mut recorded, mut dropped) = (0, 0);
+    let mut blocks = chain
+        .iter()
+        .filter_map(|&index| pool.block(index))
+        .peekable();
+    while let Some(block) = blocks.next() {
+        let readable = u64::from(block.readable);
+        let said = said_events(block, blocks.peek().copied());
         exact &= said.is_some();
         let expected = said.unwrap_or(readable).max(readable);
         counts.readable += readable;
-        counts.torn += expected - readable + lost_before(block, pool);
-        recorded = block.header.events_before.saturating_add(expected);
+        counts.torn += lost_before(block, pool);
+        // What was taken for newer records before it had been told is overwritten.
+        if !block.taken_since {
+            counts.torn += expected - readable;
+        }
+        recorded = block.events_before.saturating_add(expected);
+        // It only grows: the newest block knows best, and the biggest is a lower bound.
+        dropped = dropped.max(block.dropped.unwrap_or(0));
+        if blocks.peek().is_none() {
+            exact &= block.dropped.is_some() && block.next.is_some();
+        }
     }
     counts.overwritten = recorded.saturating_sub(counts.readable + counts.torn);
-    // It only grows: the newest block knows best, and the biggest is a lower bound.
-    counts.dropped = chain
-        .iter()
-        .filter_map(|b| b.dropped)
-        .max()
-        .unwrap_or(0)
-        .into();
-    exact &= chain
-        .last()
-        .is_none_or(|newest| newest.dropped.is_some() && newest.next.is_some());
+    counts.dropped = dropped.into();
     (counts.balanced(), exact)
 }
 
 /// How many events a block had: it says so itself, or the thread's next block does.
 fn said_events(block: &Block, next: Option<&Block>) -> Option<u64> {
-    let next = next.filter(|next| next.header.previous_sequence == block.header.sequence);
-    let own = block.commit.map(|commit| u64::from(commit.events));
-    own.or(next.map(|next| u64::from(next.header.previous_events)))
+    let next = next.filter(|next| next.previous_sequence == block.sequence);
+    let events = block.said_events();
+    events.or(next.map(|next| u64::from(next.previous_events)))
 }
 
 /// Events of the thread's block before this one, if damage took it.
 fn lost_before(block: &Block, pool: &Pool) -> u64 {
     match block.previous() {
         Some((sequence, index)) if !pool.holds(sequence) && pool.is_lost(index) => {
-            u64::from(block.header.previous_events)
+            u64::from(block.previous_events)
         }
         _ => 0,
     }

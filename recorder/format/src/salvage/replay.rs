@@ -1,192 +1,200 @@
 //! From a thread's records to entries, and to the spans that it was in.
 //!
 //! The blocks of a thread are one story, told in the order in which they were
-//! taken. Where a part is missing, the next block says itself which spans the
-//! thread is in; nothing is carried over a gap. Behind a damaged record the spans
-//! are not known that were entered before it: an event may be shown in none.
+//! taken, one record after the other. Where a part is missing, the next block says
+//! itself which spans the thread is in; nothing is carried over a gap. Behind a damaged
+//! record the spans are not known that were entered before it: an event may be shown
+//! in none.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::scan::{Block, Pool};
 use super::spans::Spans;
-use super::timeline::Timeline;
-use super::{Entry, Fields, Span, Thread, What};
+use super::{Entry, Fields, What};
 use crate::block::HEADER_WORDS;
-use crate::record::{Kind, Raw};
-use crate::site::{self, CallSite};
+use crate::check::Key;
+use crate::record::{self, Kind, Raw, Walk};
 use crate::span::SpanId;
 
 /// How far from the innermost span the one that is left is looked for: a bound
 /// on the work, beyond any depth that a program reaches.
 const DEPTH_MAX: usize = 1024;
 
-/// All call sites, by address. Most are kept twice; either copy will do.
-pub(super) fn call_sites(pool: &Pool) -> HashMap<u64, Arc<CallSite>> {
-    let mut sites = HashMap::new();
-    for site in pool
-        .blocks()
-        .flat_map(Block::records)
-        .filter_map(site::decode)
-    {
-        sites.entry(site.address).or_insert_with(|| Arc::new(site));
-    }
-    sites
+/// Whether a record of this kind is an entry, and not about other records.
+pub(super) fn is_entry(kind: Kind) -> bool {
+    kind as u8 <= Kind::SpanFollows as u8
 }
 
-/// What a thread's records came to.
-pub(super) struct Replay {
-    /// Events read from each block.
-    pub(super) readable: Vec<u64>,
-    /// The spans that the thread was in at the end, outermost first.
+/// How far a thread has been told.
+#[derive(Debug, Default)]
+pub(super) struct Teller {
+    /// Index among the threads.
+    pub(super) thread: u32,
+    /// The spans that the thread is in, outermost first.
     pub(super) stack: Vec<SpanId>,
+    /// Of the last entry: a thread's own are never out of order, nor at one time.
+    pub(super) ticks: u64,
+    /// Sequence number of the block before.
+    pub(super) before: u64,
 }
 
-impl Replay {
-    /// Replays the blocks of a thread, oldest first.
-    ///
-    /// The entries are appended, with ticks where [`date`] will put the time.
-    pub(super) fn of(
-        thread: u32,
-        chain: &[&Block],
-        spans: &mut Spans,
-        entries: &mut Vec<Entry>,
-    ) -> Replay {
-        let mut teller = Teller {
-            thread,
-            stack: Vec::new(),
-            ticks: 0,
-            block: None,
-            spans,
-            entries,
+/// A block that is being told.
+#[derive(Debug)]
+pub(super) struct Page {
+    words: Arc<[u64]>,
+    key: Key,
+    /// Whether these are words whose records have all passed their checks.
+    is_sound: bool,
+    /// Where the next record should be.
+    end: usize,
+    /// Events so far.
+    pub(super) events: u32,
+    /// Whether there were words that are no record.
+    pub(super) is_damaged: bool,
+    /// The record that is told next.
+    next: Option<Found>,
+    /// What it says that happened later, if it does, and how many ticks.
+    later: Option<(Found, u32)>,
+}
+
+/// Where a record lies that passed its check.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    kind: Kind,
+    position: usize,
+    len: usize,
+    /// Whether it is what the record says that happened later.
+    is_later: bool,
+}
+
+impl Page {
+    /// A block up to what is committed, with the key of its records, and whether these
+    /// are known to pass their checks.
+    pub(super) fn new(words: Arc<[u64]>, key: Key, is_sound: bool) -> Page {
+        Page {
+            words,
+            key,
+            is_sound,
+            end: HEADER_WORDS,
+            events: 0,
+            is_damaged: false,
+            next: None,
+            later: None,
+        }
+    }
+
+    /// The next record that passes its check.
+    #[inline]
+    fn record(&self) -> Option<Raw<'_>> {
+        if !self.is_sound {
+            return Walk::new(&self.words, self.key, self.end, self.words.len()).next();
+        }
+        let header = *self.words.get(self.end)?;
+        let words = self.words.get(self.end..self.end + record::words(header))?;
+        Raw::of(record::kind(header)?, self.end, words, self.key)
+    }
+
+    /// The span that the next entry names: one that it speaks of, is in or opens a child of.
+    pub(super) fn named(&self) -> Option<SpanId> {
+        let found = self.next?;
+        let at = match found.kind {
+            Kind::Event | Kind::EventRoot => return None,
+            Kind::EventIn => 3,
+            Kind::SpanOpen if found.is_later => 3,
+            Kind::SpanOpen => 4,
+            _ => 2,
         };
-        let mut readable = Vec::with_capacity(chain.len());
-        let mut before = 0;
-        for block in chain {
-            if block.header.previous_sequence != before {
-                teller.stack.clear();
-            }
-            before = block.header.sequence;
-            teller.block = Some(block.words());
-            let mut events = 0;
-            let mut end = HEADER_WORDS;
-            for record in block.records() {
-                if record.position != end {
-                    teller.stack.clear();
-                }
-                end = record.end();
-                events += u64::from(record.kind.is_event());
-                teller.tell(record);
-            }
-            if end != block.words().len() {
-                teller.stack.clear();
-            }
-            readable.push(events);
-        }
-        Replay {
-            readable,
-            stack: teller.stack,
-        }
+        let word = self.words.get(found.position + at).copied();
+        word.and_then(SpanId::from_u64)
     }
 }
 
-struct Teller<'a> {
-    thread: u32,
-    stack: Vec<SpanId>,
-    /// Of the last entry: a thread's own are never out of order, nor at one time.
-    ticks: u64,
-    /// Where the records are.
-    block: Option<&'a Arc<[u64]>>,
-    spans: &'a mut Spans,
-    entries: &'a mut Vec<Entry>,
-}
+impl Teller {
+    /// Begins a block with this sequence number, of which it is said which was before.
+    pub(super) fn begin(&mut self, sequence: u64, previous: u64) {
+        if previous != self.before {
+            self.stack.clear();
+        }
+        self.before = sequence;
+    }
 
-impl Teller<'_> {
-    fn tell(&mut self, record: Raw<'_>) {
-        let word = |i: usize| record.words.get(i).copied().unwrap_or(0);
-        let span = |i: usize| SpanId::from_u64(word(i));
+    /// Finds the next record of a block that is an entry, and takes in what is said before
+    /// it of spans; returns its ticks, and `None` at the block's end.
+    pub(super) fn find(&mut self, page: &mut Page, spans: &mut Spans<'_>) -> Option<u64> {
+        if let Some((found, after)) = page.later.take() {
+            self.ticks = self.ticks.saturating_add(after.into());
+            page.next = Some(found);
+            return Some(self.ticks);
+        }
+        while let Some(record) = page.record() {
+            let is_next = record.position == page.end;
+            if !is_next {
+                self.stack.clear();
+            }
+            let found = Found {
+                kind: record.kind,
+                position: record.position,
+                len: record.words.len(),
+                is_later: false,
+            };
+            let (later, end) = (record.later, record.end());
+            let is_told = is_told(record);
+            let ticks = record.words.get(1).copied().unwrap_or(0);
+            if !is_told {
+                self.prepare(record, spans);
+            }
+            page.is_damaged |= !is_next;
+            page.end = end;
+            page.events += u32::from(found.kind.is_event());
+            if is_told {
+                self.ticks = ticks.max(self.ticks.saturating_add(1));
+                page.next = Some(found);
+                let is_later = Found {
+                    is_later: true,
+                    ..found
+                };
+                page.later = (later != 0).then_some((is_later, later));
+                return Some(self.ticks);
+            }
+        }
+        if page.end != page.words.len() {
+            page.is_damaged = true;
+            page.end = page.words.len();
+            self.stack.clear();
+        }
+        None
+    }
+
+    /// Takes in a record that is about others.
+    fn prepare(&mut self, record: Raw<'_>, spans: &mut Spans<'_>) {
         match record.kind {
-            Kind::Event => self.event(record, self.stack.last().copied(), 3),
-            Kind::EventIn => self.event(record, span(3), 4),
-            Kind::EventRoot => self.event(record, None, 3),
-            Kind::SpanOpen => {
-                self.spans.open(record.words);
-                self.happened(record, What::Open, span(3), 5);
-                if record.later != 0 {
-                    self.stack.extend(span(3));
-                    self.happened_later(record, What::Enter, span(3));
-                }
-            }
-            Kind::SpanEnter => {
-                self.stack.extend(span(2));
-                self.happened(record, What::Enter, span(2), 3);
-            }
-            Kind::SpanExit => {
-                self.leave(span(2));
-                self.happened(record, What::Exit, span(2), 3);
-                if record.later != 0 {
-                    self.happened_later(record, What::Close, span(2));
-                }
-            }
-            Kind::SpanClose => self.happened(record, What::Close, span(2), 3),
-            Kind::SpanValues => {
-                self.spans.values(record.words);
-                self.happened(record, What::Values, span(2), 3);
-            }
-            Kind::SpanFollows => {
-                if let Some(from) = span(3) {
-                    self.happened(record, What::Follows(from), span(2), 4);
-                }
-            }
-            Kind::Description => self.spans.description(record.words),
+            Kind::Description => spans.description(record.words),
             Kind::Stack => {
                 let ids = record.words.get(4..).unwrap_or(&[]);
-                self.stack = ids.iter().copied().filter_map(SpanId::from_u64).collect();
+                let ids = ids.iter().copied().filter_map(SpanId::from_u64);
+                self.stack = ids.collect();
             }
-            // None of these is a thread's.
-            Kind::CallSite | Kind::Incident | Kind::Frames | Kind::Module | Kind::Symbols => {}
+            _ => {}
         }
     }
 
-    fn event(&mut self, record: Raw<'_>, span: Option<SpanId>, values: usize) {
-        let site = record.words.get(2).copied().unwrap_or(0);
-        self.add(record, What::Event, site, span, values);
-    }
-
-    fn happened(&mut self, record: Raw<'_>, what: What, span: Option<SpanId>, values: usize) {
-        if span.is_some() {
-            self.add(record, what, 0, span, values);
+    /// Tells the record that was found, with ticks where the time will be.
+    pub(super) fn tell_found(&mut self, page: &mut Page, spans: &mut Spans<'_>) -> Option<Entry> {
+        let found = page.next.take()?;
+        let record = Raw {
+            kind: found.kind,
+            position: found.position,
+            words: page.words.get(found.position..found.position + found.len)?,
+            later: 0,
+        };
+        let mut telling = Telling {
+            teller: self,
+            block: &page.words,
+            spans,
+        };
+        match found.is_later {
+            false => telling.tell(record),
+            true => telling.tell_later(record),
         }
-    }
-
-    /// What a record says that happened so many ticks after it.
-    fn happened_later(&mut self, record: Raw<'_>, what: What, span: Option<SpanId>) {
-        if span.is_some() {
-            let ticks = ticks_of(record).saturating_add(record.later.into());
-            self.push(what, ticks, 0, span, Fields::default());
-        }
-    }
-
-    fn add(&mut self, record: Raw<'_>, what: What, site: u64, span: Option<SpanId>, values: usize) {
-        let end = record.position + record.words.len();
-        let fields = self.block.map(|block| {
-            let start = (record.position + values).min(end);
-            Fields::in_block(block, start, end)
-        });
-        let ticks = ticks_of(record);
-        self.push(what, ticks, site, span, fields.unwrap_or_default());
-    }
-
-    fn push(&mut self, what: What, ticks: u64, site: u64, span: Option<SpanId>, fields: Fields) {
-        self.ticks = ticks.max(self.ticks.saturating_add(1));
-        self.entries.push(Entry {
-            what,
-            wall_ns: self.ticks,
-            thread: self.thread,
-            site,
-            span,
-            fields,
-        });
     }
 
     /// Removes the last occurrence of a span, which need not be the innermost.
@@ -199,34 +207,110 @@ impl Teller<'_> {
     }
 }
 
-fn ticks_of(record: Raw<'_>) -> u64 {
-    record.words.get(1).copied().unwrap_or(0)
+/// Whether a record is an entry: a span without an id is none.
+#[inline]
+fn is_told(record: Raw<'_>) -> bool {
+    let is_there = |i: usize| record.words.get(i).is_some_and(|&id| id != 0);
+    match record.kind {
+        kind if kind.is_event() => true,
+        Kind::SpanOpen => is_there(3),
+        Kind::SpanFollows => is_there(2) && is_there(3),
+        kind => is_entry(kind) && is_there(2),
+    }
 }
 
-/// Puts the entries into time order, dates them, and tells spans and threads
-/// what follows from them.
-pub(super) fn date(
-    entries: &mut [Entry],
-    threads: &mut [Thread],
-    spans: &mut HashMap<SpanId, Span>,
-    timeline: &Timeline,
-) {
-    // No two of a thread are at one time, and no memory is needed for it.
-    entries.sort_unstable_by_key(|entry| (entry.wall_ns, entry.thread));
-    for entry in entries {
-        entry.wall_ns = timeline.wall_ns(entry.wall_ns);
-        if let Some(thread) = threads.get_mut(entry.thread as usize) {
-            let first = thread.covered_ns.map_or(entry.wall_ns, |(first, _)| first);
-            thread.covered_ns = Some((first, entry.wall_ns));
-        }
-        if entry.what == What::Event {
-            continue;
-        }
-        if let Some(span) = entry.span.and_then(|id| spans.get_mut(&id)) {
-            entry.site = span.site;
-            if entry.what == What::Enter {
-                span.entered_ns = span.entered_ns.max(Some(entry.wall_ns));
+/// A record that is being told.
+struct Telling<'a, 's> {
+    teller: &'a mut Teller,
+    /// Where the record is.
+    block: &'a Arc<[u64]>,
+    spans: &'a mut Spans<'s>,
+}
+
+impl Telling<'_, '_> {
+    #[inline]
+    fn tell(&mut self, record: Raw<'_>) -> Option<Entry> {
+        let word = |i: usize| record.words.get(i).copied().unwrap_or(0);
+        let span = |i: usize| SpanId::from_u64(word(i));
+        match record.kind {
+            Kind::Event => self.event(record, self.teller.stack.last().copied(), 3),
+            Kind::EventIn => self.event(record, span(3), 4),
+            Kind::EventRoot => self.event(record, None, 3),
+            Kind::SpanOpen => {
+                self.spans.open(record.words);
+                self.happened(record, What::Open, span(3), 5)
             }
+            Kind::SpanEnter => {
+                self.teller.stack.extend(span(2));
+                self.happened(record, What::Enter, span(2), 3)
+            }
+            Kind::SpanExit => {
+                self.teller.leave(span(2));
+                self.happened(record, What::Exit, span(2), 3)
+            }
+            Kind::SpanClose => self.happened(record, What::Close, span(2), 3),
+            Kind::SpanValues => {
+                self.spans.values(record.words);
+                self.happened(record, What::Values, span(2), 3)
+            }
+            Kind::SpanFollows => self.happened(record, What::Follows(span(3)?), span(2), 4),
+            // These are about other records, or none of a thread's.
+            Kind::Description
+            | Kind::Stack
+            | Kind::CallSite
+            | Kind::Incident
+            | Kind::Frames
+            | Kind::Module
+            | Kind::Symbols => None,
+        }
+    }
+
+    /// Tells what a record says that happened after it.
+    fn tell_later(&mut self, record: Raw<'_>) -> Option<Entry> {
+        let span = |i: usize| SpanId::from_u64(record.words.get(i).copied().unwrap_or(0));
+        let none = record.words.len();
+        match record.kind {
+            Kind::SpanOpen => {
+                self.teller.stack.extend(span(3));
+                self.happened(record, What::Enter, span(3), none)
+            }
+            Kind::SpanExit => self.happened(record, What::Close, span(2), none),
+            _ => None,
+        }
+    }
+
+    fn event(&self, record: Raw<'_>, span: Option<SpanId>, values: usize) -> Option<Entry> {
+        let site = record.words.get(2).copied().unwrap_or(0);
+        Some(self.entry(record, What::Event, site, span, values))
+    }
+
+    fn happened(
+        &self,
+        record: Raw<'_>,
+        what: What,
+        span: Option<SpanId>,
+        values: usize,
+    ) -> Option<Entry> {
+        Some(self.entry(record, what, 0, Some(span?), values))
+    }
+
+    fn entry(
+        &self,
+        record: Raw<'_>,
+        what: What,
+        site: u64,
+        span: Option<SpanId>,
+        values: usize,
+    ) -> Entry {
+        let end = record.position + record.words.len();
+        let start = (record.position + values).min(end);
+        Entry {
+            what,
+            wall_ns: self.teller.ticks,
+            thread: self.teller.thread,
+            site,
+            span,
+            fields: Fields::in_block(self.block, start, end),
         }
     }
 }

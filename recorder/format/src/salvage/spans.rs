@@ -2,13 +2,17 @@
 //!
 //! The same opening and the same value may be kept in several places, cut here
 //! and whole there: of a value recorded at one moment, the longest copy counts.
+//!
+//! A span is known from the first that tells of it until it is closed and nothing is
+//! left that lies in it, and for some time after, since two threads' clocks are read
+//! back a little apart. Where its close is lost, it is forgotten when there are too many,
+//! those first of which nothing was told for longest.
 
-use std::collections::btree_map::Entry as Place;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::file::File;
 use super::timeline::Timeline;
-use super::{Error, Source, Span};
+use super::{CONTEXT_MAX, ENTRIES_AROUND, Error, Source, Span};
 use crate::header::Layout;
 use crate::record::Kind;
 use crate::span::{self, SLOT_BYTES, SLOT_WORDS, SpanId, word};
@@ -20,32 +24,138 @@ const ATTEMPTS: usize = 3;
 /// Slots that are looked at in one read.
 const SLOTS_A_READ: usize = 256;
 
-/// Every span of which anything is known.
-pub(super) struct Spans {
-    recording: u64,
-    known: HashMap<SpanId, Known>,
+/// Closed spans that are known for some time yet: an entry closes one at most.
+const CLOSED_KEPT: usize = ENTRIES_AROUND;
+
+/// Spans that are known whatever the recording's size, before any is forgotten that is
+/// not known to be closed.
+const KNOWN_MIN: usize = 1 << 14;
+
+/// Of how many blocks there may be a span more.
+const BLOCKS_A_SPAN: usize = 8;
+
+/// What is known of spans, beside what is told of them.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    about: HashMap<SpanId, About>,
+    /// Spans that were closed last.
+    closed: VecDeque<SpanId>,
+    /// How many spans may be known before the oldest are forgotten; `None` where all stay.
+    most: Option<usize>,
+    /// How many there were left when that was last done.
+    left: usize,
+    /// Blocks that were begun.
+    moment: u64,
+    /// Those that were wanted, and are forgotten.
+    forgotten: Vec<Span>,
 }
 
 /// What is known of a span, in ticks.
-#[derive(Default)]
-struct Known {
-    site: u64,
-    parent: Option<SpanId>,
+#[derive(Clone, Default)]
+struct About {
     opened: Option<u64>,
-    fields: BTreeMap<(u64, u8), Field>,
-    open: bool,
-    entered: Option<u64>,
+    /// When each of its fields was recorded.
+    recorded: Vec<u64>,
+    /// Known spans that lie in it.
+    children: u32,
+    /// By how many it is held besides.
+    holds: u32,
+    life: Life,
+    /// Whether somebody waits for all that becomes of it.
+    wanted: bool,
+    /// When something was told of it, in blocks that had been begun.
+    told: u64,
 }
 
-impl Spans {
-    /// No spans yet, of the recording with this identity.
-    pub(super) fn new(recording: u64) -> Spans {
-        Spans {
-            recording,
-            known: HashMap::new(),
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Life {
+    /// As far as is known, it is open.
+    #[default]
+    Open,
+    /// It is among those that were closed last.
+    Closed,
+    /// Nothing but what lies in it keeps it.
+    Over,
+}
+
+/// Every span of which anything is known.
+pub(super) struct Spans<'a> {
+    /// Identity of the recording.
+    pub(super) recording: u64,
+    pub(super) timeline: &'a Timeline,
+    pub(super) known: &'a mut Known,
+    /// The spans themselves, with wall-clock times.
+    pub(super) told: &'a mut HashMap<SpanId, Span>,
+}
+
+impl Known {
+    /// No spans yet, of a recording of so many blocks.
+    pub(super) fn bounded(blocks: usize) -> Known {
+        Known::at_most(KNOWN_MIN.max(blocks / BLOCKS_A_SPAN))
+    }
+
+    /// No spans yet, and room for so many that are neither open nor held.
+    pub(super) fn at_most(spans: usize) -> Known {
+        Known {
+            most: Some(spans),
+            ..Known::default()
         }
     }
 
+    /// Notes that a block is begun.
+    pub(super) fn begin_block(&mut self) {
+        self.moment += 1;
+    }
+
+    /// Whether there are so many that some should be forgotten.
+    pub(super) fn is_crowded(&self) -> bool {
+        // Those that must stay may be more than that.
+        let most = self.most.map(|most| most.max(self.left + self.left / 2));
+        most.is_some_and(|most| self.about.len() > most)
+    }
+
+    /// Keeps a span, whatever becomes of it.
+    pub(super) fn hold(&mut self, id: SpanId) {
+        self.about.entry(id).or_default().holds += 1;
+    }
+
+    /// Wants a span from [`Known::take_forgotten`] or [`Known::remaining`].
+    pub(super) fn want(&mut self, id: SpanId) {
+        if let Some(about) = self.about.get_mut(&id) {
+            about.wanted = true;
+        }
+    }
+
+    /// The wanted spans that were forgotten since.
+    pub(super) fn take_forgotten(&mut self) -> Vec<Span> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Spans that are wanted, open or held, and those around them, by their ids.
+    pub(super) fn remaining(&self, told: &HashMap<SpanId, Span>) -> Vec<SpanId> {
+        let mut next: Vec<SpanId> = told
+            .iter()
+            .filter(|(id, span)| {
+                let about = self.about.get(id);
+                span.open || about.is_some_and(|about| about.wanted || about.holds > 0)
+            })
+            .map(|(&id, _)| id)
+            .collect();
+        let mut found = HashSet::new();
+        while let Some(id) = next.pop() {
+            if let Some(span) = told.get(&id)
+                && found.insert(id)
+            {
+                next.extend(span.parent);
+            }
+        }
+        let mut found: Vec<SpanId> = found.into_iter().collect();
+        found.sort_unstable();
+        found
+    }
+}
+
+impl Spans<'_> {
     /// Reads the span table, and tells how many slots fail their checks.
     pub(super) fn read_table<S: Source + ?Sized>(
         &mut self,
@@ -83,11 +193,13 @@ impl Spans {
         }
         let mut walk = span::records(&words, self.recording, id);
         walk.by_ref().for_each(drop);
-        let known = self.known.entry(id).or_default();
-        known.open = true;
+        let opened = self.known.about.get(&id).and_then(|about| about.opened);
         // Nobody enters before it is open; a slot's own words have no check.
         let entered = Some(words[word::ENTERED]).filter(|&ticks| ticks != 0);
-        known.entered = entered.filter(|&ticks| Some(ticks) >= known.opened);
+        let entered = entered.filter(|&ticks| Some(ticks) >= opened);
+        let entered_ns = entered.map(|ticks| self.timeline.wall_ns(ticks));
+        let (_, span) = self.entry(id);
+        (span.open, span.entered_ns) = (true, entered_ns);
         Ok(!walk.damaged())
     }
 
@@ -99,11 +211,16 @@ impl Spans {
         let Some(id) = SpanId::from_u64(span) else {
             return;
         };
-        let known = self.known.entry(id).or_default();
-        known.site = site;
-        known.parent = SpanId::from_u64(parent).filter(|&parent| parent != id);
-        known.opened = Some(ticks);
-        known.keep(ticks, values);
+        let parent = SpanId::from_u64(parent).filter(|&parent| parent != id);
+        let opened_ns = self.timeline.wall_ns(ticks);
+        let (about, span) = self.entry(id);
+        about.opened = Some(ticks);
+        (span.site, span.opened_ns) = (site, opened_ns);
+        let before = std::mem::replace(&mut span.parent, parent);
+        if before != parent {
+            self.move_child(before, parent);
+        }
+        self.keep(id, ticks, values);
     }
 
     /// Takes in a record of kind SpanValues.
@@ -112,7 +229,7 @@ impl Spans {
             return;
         };
         if let Some(id) = SpanId::from_u64(span) {
-            self.known.entry(id).or_default().keep(ticks, values);
+            self.keep(id, ticks, values);
         }
     }
 
@@ -144,46 +261,155 @@ impl Spans {
         opened
     }
 
-    /// The spans, with wall-clock times.
-    pub(super) fn dated(self, timeline: &Timeline) -> HashMap<SpanId, Span> {
-        self.known
-            .into_iter()
-            .map(|(id, known)| (id, known.dated(id, timeline)))
-            .collect()
+    fn entry(&mut self, id: SpanId) -> (&mut About, &mut Span) {
+        let about = self.known.about.entry(id).or_default();
+        about.told = self.known.moment;
+        let span = self.told.entry(id).or_insert_with(|| Span {
+            id: Some(id),
+            ..Span::default()
+        });
+        (about, span)
     }
-}
 
-impl Known {
-    fn keep(&mut self, ticks: u64, values: &[u64]) {
+    fn keep(&mut self, id: SpanId, ticks: u64, values: &[u64]) {
         let stored = |field: &Field| field.value.text().map_or(0, |text| text.bytes.len());
+        let timeline = self.timeline;
+        let (about, span) = self.entry(id);
+        let Span { fields, .. } = span;
         for field in value::decode(values) {
-            match self.fields.entry((ticks, field.index)) {
-                Place::Vacant(place) => {
-                    place.insert(field);
+            // Nearly always it is the last.
+            let at = about
+                .recorded
+                .iter()
+                .zip(&*fields)
+                .rposition(|(&then, (_, other))| (then, other.index) <= (ticks, field.index));
+            match at {
+                Some(at) if (about.recorded[at], fields[at].1.index) == (ticks, field.index) => {
+                    if stored(&fields[at].1) < stored(&field) {
+                        fields[at].1 = field;
+                    }
                 }
-                Place::Occupied(mut place) if stored(place.get()) < stored(&field) => {
-                    place.insert(field);
+                _ => {
+                    let at = at.map_or(0, |at| at + 1);
+                    about.recorded.insert(at, ticks);
+                    fields.insert(at, (timeline.wall_ns(ticks), field));
                 }
-                Place::Occupied(_) => {}
+            }
+        }
+        // Where the opening is lost, the first that is known of the span is its value.
+        if about.opened.is_none() {
+            span.opened_ns = fields.first().map_or(0, |&(wall_ns, _)| wall_ns);
+        }
+    }
+
+    fn move_child(&mut self, from: Option<SpanId>, to: Option<SpanId>) {
+        if let Some(parent) = to {
+            let about = self.known.about.entry(parent).or_default();
+            about.children = about.children.saturating_add(1);
+        }
+        if let Some(parent) = from {
+            self.lose_child(parent);
+        }
+    }
+
+    /// A span that lay in this one is gone from it.
+    fn lose_child(&mut self, parent: SpanId) {
+        if let Some(about) = self.known.about.get_mut(&parent) {
+            about.children = about.children.saturating_sub(1);
+        }
+        self.forget_if_over(parent);
+    }
+
+    /// Notes that a span is closed.
+    pub(super) fn close(&mut self, id: SpanId) {
+        if self.known.most.is_none() {
+            return;
+        }
+        if let Some(about) = self.known.about.get_mut(&id)
+            && about.life == Life::Open
+        {
+            about.life = Life::Closed;
+            self.known.closed.push_back(id);
+        }
+        if self.known.closed.len() > CLOSED_KEPT
+            && let Some(id) = self.known.closed.pop_front()
+        {
+            if let Some(about) = self.known.about.get_mut(&id) {
+                about.life = Life::Over;
+            }
+            self.forget_if_over(id);
+        }
+    }
+
+    /// Lets go of a span that was held.
+    pub(super) fn release(&mut self, id: SpanId) {
+        if let Some(about) = self.known.about.get_mut(&id) {
+            about.holds = about.holds.saturating_sub(1);
+        }
+        self.forget_if_over(id);
+    }
+
+    fn forget_if_over(&mut self, id: SpanId) {
+        let mut next = Some(id);
+        while let Some(id) = next {
+            next = None;
+            let Some(about) = self.known.about.get(&id) else {
+                return;
+            };
+            let span = self.told.get(&id);
+            let over = about.life == Life::Over || span.is_none();
+            let kept = about.children > 0 || about.holds > 0 || span.is_some_and(|span| span.open);
+            if over && !kept {
+                next = self.forget(id);
             }
         }
     }
 
-    fn dated(self, id: SpanId, timeline: &Timeline) -> Span {
-        // Where the opening is lost, the first that is known of the span is its value.
-        let opened = self
-            .opened
-            .or(self.fields.keys().next().map(|&(ticks, _)| ticks));
-        let dated = |((ticks, _), field)| (timeline.wall_ns(ticks), field);
-        Span {
-            id: Some(id),
-            site: self.site,
-            parent: self.parent,
-            opened_ns: opened.map_or(0, |ticks| timeline.wall_ns(ticks)),
-            fields: self.fields.into_iter().map(dated).collect(),
-            open: self.open,
-            entered_ns: self.entered.map(|ticks| timeline.wall_ns(ticks)),
+    /// Forgets a span, and returns its parent, which lost a child.
+    fn forget(&mut self, id: SpanId) -> Option<SpanId> {
+        let about = self.known.about.remove(&id)?;
+        let span = self.told.remove(&id)?;
+        let parent = span.parent;
+        if let Some(around) = parent.and_then(|parent| self.known.about.get_mut(&parent)) {
+            around.children = around.children.saturating_sub(1);
+            around.wanted |= about.wanted;
         }
+        if about.wanted {
+            self.known.forgotten.push(span);
+        }
+        parent
+    }
+
+    /// Forgets half of the spans, those of which nothing was told for longest, but none
+    /// that is open or held, lies around one that stays, or is among `named`.
+    pub(super) fn forget_oldest(&mut self, named: impl Iterator<Item = SpanId>) {
+        let mut stay: HashSet<SpanId> = HashSet::new();
+        let mut by_age: Vec<(u64, SpanId)> = Vec::new();
+        let mut kept: Vec<SpanId> = named.collect();
+        for (&id, about) in &self.known.about {
+            let is_open = self.told.get(&id).is_some_and(|span| span.open);
+            match is_open || about.holds > 0 {
+                true => kept.push(id),
+                false => by_age.push((about.told, id)),
+            }
+        }
+        by_age.sort_unstable();
+        let newer = by_age.split_off(by_age.len() / 2);
+        kept.extend(newer.into_iter().map(|(_, id)| id));
+        for id in kept {
+            let mut next = Some(id);
+            let mut depth = 0;
+            while let Some(id) = next.filter(|&id| depth < CONTEXT_MAX && stay.insert(id)) {
+                next = self.told.get(&id).and_then(|span| span.parent);
+                depth += 1;
+            }
+        }
+        for (_, id) in by_age {
+            if !stay.contains(&id) {
+                self.forget(id);
+            }
+        }
+        self.known.left = self.known.about.len();
     }
 }
 

@@ -2,10 +2,11 @@
 
 mod damage;
 mod live;
+mod told;
 
 use super::image::{EPOCH_NS, EVENT, Image, SPAN, number, text};
 use super::*;
-use crate::block;
+use crate::block::{self, HEADER_BYTES};
 use crate::cause;
 use crate::header::totals;
 use crate::record::Kind;

@@ -1,9 +1,16 @@
 //! What is written is read back, and of what is cut or damaged, what lies before.
 
+use std::collections::HashSet;
+use std::io::{Read, Write};
+
+use ciborium::tag::Required;
+use lz4_flex::frame::FrameEncoder;
+
 use super::*;
 use crate::cause;
-use crate::salvage::What;
-use crate::salvage::image::{EVENT, Image, number, text};
+use crate::salvage::image::{EVENT, Image, SPAN, number, text};
+use crate::salvage::{Entries, Recording, Stream, What, Whole};
+use crate::span::SpanId;
 use crate::value::{Field, Text, Value};
 
 const SECOND: u64 = 1_000_000_000;
@@ -140,6 +147,121 @@ fn open_spans_are_there_with_their_parents_however_old() {
     let mut ids: Vec<SpanId> = read.spans.into_keys().collect();
     ids.sort();
     assert_eq!(ids, [id(1), id(2)]);
+}
+
+/// A thousand requests after each other, all but the last closed.
+fn requests() -> Image {
+    let mut image = Image::new(300, 4);
+    image.call_sites(0);
+    image.take(1, 1, 1);
+    let mut places = 2..300;
+    for n in 0..5_000u32 {
+        let ticks = SECOND / 1_000 * u64::from(n);
+        if image.room(1) < 30 {
+            image.take(places.next().unwrap(), 1, ticks);
+        }
+        let (id, parent) = (SpanId::in_slot(n, 1), SpanId::in_slot(n & !1, 1));
+        let opening = [ticks, SPAN, id.to_u64(), parent.to_u64(), number(0, n)];
+        image.append(1, crate::record::Kind::SpanOpen, &opening);
+        let in_it = [ticks + 1, EVENT, id.to_u64(), number(0, n)];
+        image.append(1, crate::record::Kind::EventIn, &in_it);
+        for (closed, after) in [(id, 2), (parent, 3)].into_iter().filter(|_| n % 2 == 1) {
+            let body = [ticks + after, closed.to_u64()];
+            image.append(1, crate::record::Kind::SpanClose, &body);
+        }
+    }
+    image
+}
+
+#[test]
+fn of_a_recording_that_is_told_it_is_that_of_the_whole() {
+    let image = requests();
+    let whole = image.salvage();
+    for window_ns in [None, Some(SECOND), Some(0)] {
+        let (expected, made) = reread(&snapshot(&whole, window_ns)).unwrap();
+        let mut stream = Stream::open(&image.bytes).unwrap();
+        let part = Part::of(&mut stream, window_ns).unwrap();
+        let mut bytes = Vec::new();
+        let asked = Made {
+            items: 0,
+            ..made.clone()
+        };
+        part.write(&mut stream, &asked, &mut bytes).unwrap();
+        let (read, read_made) = reread(&bytes).unwrap();
+        assert_eq!(read_made, made);
+        assert_eq!(read.entries, expected.entries);
+        assert_eq!(read.spans, expected.spans);
+        assert_eq!(read.sites, expected.sites);
+        assert_eq!(read.ledger, expected.ledger);
+        assert_eq!(read.threads, expected.threads);
+        let entry = |entry: Option<Entry>| entry.map(|entry| entry.wall_ns);
+        let mut told = Told::open(io::Cursor::new(&bytes), bytes.len() as u64).unwrap();
+        for _ in 0..2 {
+            for expected in &expected.entries {
+                assert_eq!(entry(told.next().unwrap()), Some(expected.wall_ns));
+            }
+            assert_eq!(entry(told.next().unwrap()), None);
+            assert_eq!(told.recording().ledger, expected.ledger);
+            told.rewind().unwrap();
+        }
+    }
+}
+
+/// A recording whose second half is overwritten once it was gone through.
+struct Overwritten<'r> {
+    whole: Whole<'r>,
+    left: Option<usize>,
+}
+
+impl Entries for Overwritten<'_> {
+    fn recording(&self) -> &Recording {
+        self.whole.recording()
+    }
+    fn into_recording(self: Box<Self>) -> Recording {
+        Box::new(self.whole).into_recording()
+    }
+    fn next(&mut self) -> io::Result<Option<Entry>> {
+        match &mut self.left {
+            Some(0) => Ok(None),
+            left => {
+                *left = left.map(|left| left - 1);
+                self.whole.next()
+            }
+        }
+    }
+    fn rewind(&mut self) -> io::Result<()> {
+        self.left = Some(self.recording().entries.len() / 2);
+        self.whole.rewind()
+    }
+    fn want(&mut self, id: SpanId) {
+        self.whole.want(id);
+    }
+    fn wanted(&mut self, give: &mut dyn FnMut(&Span) -> io::Result<()>) -> io::Result<()> {
+        self.whole.wanted(give)
+    }
+}
+
+#[test]
+fn what_is_overwritten_while_it_is_written_is_counted_and_no_damage() {
+    let whole = recording();
+    let (kept, lost) = (whole.entries.len() / 2, whole.entries.len().div_ceil(2));
+    let mut entries = Overwritten {
+        whole: Whole::new(&whole),
+        left: None,
+    };
+    let part = Part::of(&mut entries, None).unwrap();
+    let mut bytes = Vec::new();
+    part.write(&mut entries, &Made::default(), &mut bytes)
+        .unwrap();
+    let (read, _) = reread(&bytes).unwrap();
+    assert_eq!(read.entries, whole.entries[..kept]);
+    assert_eq!(read.ledger.missing_items, 0);
+    assert_eq!(read.ledger.counts.readable, kept as u64);
+    let before = whole.ledger.counts;
+    assert_eq!(
+        read.ledger.counts.overwritten,
+        before.overwritten + lost as u64
+    );
 }
 
 #[test]

@@ -1,0 +1,177 @@
+//! A recording that is being read: its tables are there, and its entries are told one
+//! after the other, as often as a command needs them.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use ttlog_format::salvage::{Entries, Entry, Recording};
+use ttlog_format::site::Level;
+use ttlog_format::snapshot::Made;
+use ttlog_format::verdict::Verdict;
+
+use crate::error::Error;
+use crate::input::Opened;
+
+/// A recording that is being read.
+pub(crate) struct Reading<'s> {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Of a snapshot, how it came to be.
+    pub(crate) made: Option<Made>,
+    /// What is told.
+    pub(crate) entries: Box<dyn Entries + 's>,
+    /// Judges it, once it has been told.
+    pub(crate) judge: Box<dyn Fn(&Recording) -> Verdict + 's>,
+}
+
+impl Reading<'_> {
+    /// What its process has come to, as far as all that was told tells.
+    pub(crate) fn verdict(&self) -> Verdict {
+        (self.judge)(self.entries.recording())
+    }
+
+    /// The next entry; `None` once all is told.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Error> {
+        let next = self.entries.next();
+        next.map_err(|cause| Error::read(&self.path, cause))
+    }
+
+    /// Reads all of it, and keeps its tables, and of its entries the first alone.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn tables(self) -> Result<Opened, Error> {
+        self.last_words(0)
+    }
+
+    /// Reads all of it, and keeps its tables, the first entry, the last `most` events of
+    /// each thread, and its newest that is more than DEBUG.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn last_words(mut self, most: usize) -> Result<Opened, Error> {
+        let mut words: Vec<Words> = Vec::new();
+        let (mut first, mut at) = (None, 0u64);
+        while let Some(entry) = self.next()? {
+            at += 1;
+            if first.is_none() {
+                self.hold(&entry);
+                first = Some((at, entry.clone().detached()));
+            }
+            if most > 0 && entry.what.is_event() {
+                let thread = entry.thread as usize;
+                if words.len() <= thread {
+                    words.resize_with(thread + 1, Words::default);
+                }
+                if let Some(words) = words.get_mut(thread) {
+                    self.keep(words, most, at, entry);
+                }
+            }
+        }
+        let kept = words.into_iter().flat_map(Words::into_entries);
+        let mut kept: Vec<(u64, Entry)> = first.into_iter().chain(kept).collect();
+        kept.sort_by_key(|&(at, _)| at);
+        kept.dedup_by_key(|&mut (at, _)| at);
+        let verdict = self.verdict();
+        let mut recording = self.entries.into_recording();
+        recording.entries = kept.into_iter().map(|(_, entry)| entry).collect();
+        Ok(Opened {
+            path: self.path,
+            recording,
+            verdict,
+            made: self.made,
+        })
+    }
+
+    fn keep(&mut self, words: &mut Words, most: usize, at: u64, entry: Entry) {
+        let level = self.entries.recording().level(&entry);
+        let entry = entry.detached();
+        if level.is_none_or(|level| level <= Level::Info) {
+            self.hold(&entry);
+            let before = words.of_note.replace((at, entry.clone()));
+            before
+                .into_iter()
+                .for_each(|(_, entry)| self.release(&entry));
+        }
+        self.hold(&entry);
+        words.last.push_back((at, entry));
+        if words.last.len() > most
+            && let Some((_, entry)) = words.last.pop_front()
+        {
+            self.release(&entry);
+        }
+    }
+
+    /// Keeps the spans of an entry, until it is let go of.
+    fn hold(&mut self, entry: &Entry) {
+        entry.span.into_iter().for_each(|id| self.entries.hold(id));
+    }
+
+    fn release(&mut self, entry: &Entry) {
+        entry
+            .span
+            .into_iter()
+            .for_each(|id| self.entries.release(id));
+    }
+
+    /// Reads all of it, and returns the last `most` of the entries that `passes` lets
+    /// through, whose spans stay known.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn last(
+        &mut self,
+        most: usize,
+        passes: impl Fn(&Recording, &Entry) -> bool,
+    ) -> Result<VecDeque<Entry>, Error> {
+        let mut last = VecDeque::new();
+        while let Some(entry) = self.next()? {
+            if passes(self.entries.recording(), &entry) {
+                self.hold(&entry);
+                last.push_back(entry.detached());
+            }
+            if last.len() > most
+                && let Some(entry) = last.pop_front()
+            {
+                self.release(&entry);
+            }
+        }
+        Ok(last)
+    }
+}
+
+/// What is kept of a thread's events, with their places in the whole.
+#[derive(Default)]
+struct Words {
+    last: VecDeque<(u64, Entry)>,
+    /// The newest that is more than DEBUG, or may be.
+    of_note: Option<(u64, Entry)>,
+}
+
+impl Words {
+    fn into_entries(self) -> impl Iterator<Item = (u64, Entry)> {
+        self.last.into_iter().chain(self.of_note)
+    }
+}
+
+/// What entries are made of where they are there.
+///
+/// # Errors
+/// None.
+#[cfg(test)]
+pub(crate) fn of_recording<'r>(
+    path: &str,
+    recording: &'r Recording,
+    verdict: &'r Verdict,
+    made: Option<Made>,
+) -> Reading<'r> {
+    Reading {
+        path: path.into(),
+        made,
+        entries: Box::new(ttlog_format::salvage::Whole::new(recording)),
+        judge: Box::new(|_| verdict.clone()),
+    }
+}

@@ -1,0 +1,149 @@
+//! A recording told entry by entry, as often as somebody wants to hear it.
+//!
+//! Whoever shows it needs one entry at a time, and what is known of the spans around
+//! it; so what is told may be a file of a gigabyte, of which no more is in memory.
+
+use std::collections::HashSet;
+use std::io;
+
+use super::{Entry, Recording, Span};
+use crate::span::SpanId;
+
+/// Of how many entries that were told last the spans are known.
+pub const ENTRIES_AROUND: usize = 1024;
+
+/// A recording told entry by entry.
+pub trait Entries {
+    /// The recording, which may lack its entries. Of its spans, all are there that the
+    /// last [`ENTRIES_AROUND`] entries are in; its accounts are those of the last time
+    /// that all was told.
+    fn recording(&self) -> &Recording;
+
+    /// The next entry, in time order; `None` once all is told.
+    ///
+    /// # Errors
+    /// What is told cannot be read.
+    fn next(&mut self) -> io::Result<Option<Entry>>;
+
+    /// The recording as of what was told last, without its entries.
+    fn into_recording(self: Box<Self>) -> Recording;
+
+    /// Begins again with the first entry.
+    ///
+    /// # Errors
+    /// What is told cannot be read.
+    fn rewind(&mut self) -> io::Result<()>;
+
+    /// Keeps a span, and those around it, as long as nobody lets go of it.
+    fn hold(&mut self, _: SpanId) {}
+
+    /// Lets go of a span that was held once.
+    fn release(&mut self, _: SpanId) {}
+
+    /// Wants a span and those around it from [`Entries::wanted`]; so are those that are
+    /// open, that somebody is in, and that incidents speak of.
+    fn want(&mut self, id: SpanId);
+
+    /// Gives the wanted spans, each once: those of which nothing more is to come, and
+    /// once all is told, the others.
+    ///
+    /// # Errors
+    /// What `give` says.
+    fn wanted(&mut self, give: &mut dyn FnMut(&Span) -> io::Result<()>) -> io::Result<()>;
+}
+
+/// A recording whose entries are there.
+pub struct Whole<'r> {
+    recording: &'r Recording,
+    next: usize,
+    wanted: Wanted,
+}
+
+impl<'r> Whole<'r> {
+    /// Tells `recording`.
+    pub fn new(recording: &'r Recording) -> Whole<'r> {
+        Whole {
+            recording,
+            next: 0,
+            wanted: Wanted::default(),
+        }
+    }
+}
+
+impl Entries for Whole<'_> {
+    fn recording(&self) -> &Recording {
+        self.recording
+    }
+
+    fn next(&mut self) -> io::Result<Option<Entry>> {
+        let entry = self.recording.entries.get(self.next);
+        self.next = self.next.saturating_add(1);
+        Ok(entry.cloned())
+    }
+
+    fn into_recording(self: Box<Self>) -> Recording {
+        Recording {
+            entries: Vec::new(),
+            ..self.recording.clone()
+        }
+    }
+
+    fn rewind(&mut self) -> io::Result<()> {
+        self.next = 0;
+        self.wanted = Wanted::default();
+        Ok(())
+    }
+
+    fn want(&mut self, id: SpanId) {
+        self.wanted.want(id);
+    }
+
+    fn wanted(&mut self, give: &mut dyn FnMut(&Span) -> io::Result<()>) -> io::Result<()> {
+        if self.next <= self.recording.entries.len() {
+            return Ok(());
+        }
+        self.wanted.give(self.recording, give)
+    }
+}
+
+/// Spans that are wanted of a recording that has all of its spans.
+#[derive(Default)]
+pub(crate) struct Wanted(HashSet<SpanId>);
+
+impl Wanted {
+    pub(crate) fn want(&mut self, id: SpanId) {
+        self.0.insert(id);
+    }
+
+    /// Gives them, those that are always wanted, and their parents, by their ids.
+    pub(crate) fn give(
+        &mut self,
+        recording: &Recording,
+        give: &mut dyn FnMut(&Span) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let open = recording.spans.iter().filter(|(_, span)| span.open);
+        let mut next: Vec<SpanId> = open.map(|(&id, _)| id).collect();
+        next.extend(always_wanted(recording));
+        next.extend(std::mem::take(&mut self.0));
+        let mut found: HashSet<SpanId> = HashSet::new();
+        while let Some(id) = next.pop() {
+            if let Some(span) = recording.spans.get(&id)
+                && found.insert(id)
+            {
+                next.extend(span.parent);
+            }
+        }
+        let mut found: Vec<SpanId> = found.into_iter().collect();
+        found.sort_unstable();
+        let spans = found.iter().filter_map(|id| recording.spans.get(id));
+        spans.into_iter().try_for_each(give)
+    }
+}
+
+/// Spans that somebody is in, and those that incidents speak of.
+pub(super) fn always_wanted(recording: &Recording) -> impl Iterator<Item = SpanId> {
+    let threads = recording.threads.iter();
+    let entered = threads.flat_map(|thread| thread.stack.iter().copied());
+    let incidents = recording.incidents.iter();
+    entered.chain(incidents.flat_map(|incident| incident.stack.iter().copied()))
+}

@@ -1,0 +1,495 @@
+//! A recording told from its file, entry by entry: the threads' blocks are read one after
+//! the other, and merged by ticks.
+//!
+//! What is in memory is the index of the blocks, of each thread that is being told a
+//! block, and the spans that are open then. A block that is taken for newer records before
+//! its turn has come is overwritten, and no damage.
+//!
+//! Why is a thread's next block not read at once when it has told one? Of thousands of
+//! threads that end, each has a block: one is read when the others have come to its first
+//! record, and the index knows when that was.
+
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashMap};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::entries::always_wanted;
+use super::file::File;
+use super::pool::Pool;
+use super::replay::{Page, Teller};
+use super::scan::{self, Survey};
+use super::spans::{Known, Spans};
+use super::timeline::Timeline;
+use super::{Entries, Entry, Error, Ledger, Recording, Source, Span, Thread, What};
+use super::{afterwards, ledger};
+use crate::block::{HEADER_WORDS, MAGIC_BLOCK, Next, word};
+use crate::check::Key;
+use crate::header::text;
+use crate::span::SpanId;
+use crate::{BLOCK_BYTES, BLOCK_WORDS};
+
+/// Blocks up to so many are kept in memory: the process may be alive, and what it has
+/// recorded at one moment is more than what is left of it while it is told.
+const KEPT_BLOCKS: usize = (16 << 20) / BLOCK_BYTES;
+
+/// Call sites that are known to be known, by a few bits of their addresses.
+const SITES_SEEN: usize = 64;
+
+/// A recording that is told from its file.
+pub struct Stream<'s, S: ?Sized> {
+    file: File<'s, S>,
+    pool: Pool,
+    timeline: Timeline,
+    /// Where in the timeline the entries have come to.
+    near: usize,
+    threads: Vec<Telling>,
+    /// Of each thread that has more to tell: when, at the earliest, and its index.
+    next: BinaryHeap<Reverse<(u64, u32)>>,
+    known: Known,
+    /// What is known of spans before anything is told.
+    before: (Known, HashMap<SpanId, Span>),
+    /// The account before anything is told, and what is counted since.
+    accounts: [Ledger; 2],
+    sites_seen: [u64; SITES_SEEN],
+    last_ns: Option<u64>,
+    is_over: bool,
+    recording: Recording,
+}
+
+/// A thread that is being told.
+struct Telling {
+    teller: Teller,
+    /// Where its blocks are in the pool's order.
+    chain: Range<u32>,
+    /// The one of them that is next, or being told.
+    at: u32,
+    page: Option<Box<Page>>,
+    covered_ns: Option<(u64, u64)>,
+}
+
+impl<'s, S: Source + ?Sized> Stream<'s, S> {
+    /// Looks through the recording in `source`, which its process may still be writing,
+    /// and begins to tell it.
+    ///
+    /// # Errors
+    /// The bytes cannot be read, or they are no recording that this code knows:
+    /// see [`Error`].
+    ///
+    /// # Panics
+    /// Never.
+    pub fn open(source: &'s S) -> Result<Self, Error> {
+        let file = File::open(source)?;
+        let blocks = file.header.layout.blocks as usize;
+        Stream::begin(file, blocks <= KEPT_BLOCKS, Known::bounded(blocks))
+    }
+
+    /// The same, of which nothing is forgotten.
+    pub(super) fn of_all(source: &'s S) -> Result<Self, Error> {
+        Stream::begin(File::open(source)?, true, Known::default())
+    }
+
+    pub(super) fn begin(file: File<'s, S>, keep: bool, known: Known) -> Result<Self, Error> {
+        let (pool, survey) = scan::scan(&file, keep)?;
+        let samples = survey.samples(&pool).chain(file.samples()?);
+        let timeline = Timeline::new(&file.header, samples);
+        let mut account = ledger::of_recording(&pool, file.totals()?);
+        account.missing_bytes = file.missing_bytes();
+        let threads = threads(&pool, &survey);
+        let mut stream = Stream {
+            recording: Recording {
+                header: file.header.clone(),
+                causes: file.causes()?,
+                incidents: Vec::new(),
+                sites: survey.sites,
+                threads: threads.iter().map(|(thread, _)| thread.clone()).collect(),
+                ledger: account,
+                spans: HashMap::new(),
+                entries: Vec::new(),
+                end_ns: 0,
+            },
+            threads: threads.into_iter().map(|(_, telling)| telling).collect(),
+            next: BinaryHeap::new(),
+            before: (known, HashMap::new()),
+            known: Known::default(),
+            near: 0,
+            accounts: [account; 2],
+            sites_seen: [0; SITES_SEEN],
+            last_ns: None,
+            is_over: false,
+            file,
+            pool,
+            timeline,
+        };
+        stream.read_spans()?;
+        stream.start();
+        let last = (stream.pool.entries > 0).then_some(stream.pool.last_ticks);
+        let last_ns = last.map(|ticks| stream.timeline.wall_ns(ticks));
+        stream.recording.end_ns = stream.recording.end_after(last_ns);
+        Ok(stream)
+    }
+
+    /// Reads what is known of spans beside the blocks.
+    fn read_spans(&mut self) -> Result<(), Error> {
+        let mut spans = Spans {
+            recording: self.file.header.recording,
+            timeline: &self.timeline,
+            known: &mut self.before.0,
+            told: &mut self.before.1,
+        };
+        self.accounts[0].damaged_spans = spans.read_table(&self.file)?;
+        let incidents = self.file.incidents(|words| spans.description(words))?;
+        for &id in incidents.iter().flat_map(|incident| &incident.stack) {
+            self.before.0.hold(id);
+        }
+        self.recording.incidents = incidents;
+        self.recording.ledger.damaged_spans = self.accounts[0].damaged_spans;
+        Ok(())
+    }
+
+    /// Puts everything to where it was before anything was told.
+    fn start(&mut self) {
+        (self.known, self.recording.spans) = self.before.clone();
+        self.accounts[1] = self.accounts[0];
+        (self.near, self.last_ns, self.is_over) = (0, None, false);
+        self.next.clear();
+        for (index, telling) in (0..).zip(&mut self.threads) {
+            *telling = Telling::new(index, telling.chain.clone());
+        }
+        for index in 0..self.threads.len() {
+            let next = self.next_block(index);
+            self.next
+                .extend(next.map(|ticks| Reverse((ticks, index as u32))));
+        }
+    }
+
+    /// How many entries there are at most.
+    pub(super) fn entries_max(&self) -> usize {
+        self.pool.entries
+    }
+
+    /// The recording, which has no entries, once it is told.
+    pub(super) fn into_recording(self) -> Recording {
+        self.recording
+    }
+
+    /// The next entry, in time order, a thread's own in their order; `None` once all is
+    /// told.
+    ///
+    /// # Errors
+    /// The bytes cannot be read.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
+        while let Some(&Reverse((_, index))) = self.next.peek() {
+            let told = self.tell(index as usize)?;
+            let next = self.find(index as usize)?;
+            if let Some(mut top) = self.next.peek_mut() {
+                match next {
+                    Some(ticks) => *top = Reverse((ticks, index)),
+                    None => drop(PeekMut::pop(top)),
+                }
+            }
+            if told.is_some() {
+                return Ok(told);
+            }
+        }
+        if !self.is_over {
+            self.settle();
+        }
+        Ok(None)
+    }
+
+    /// Tells the entry that was found of a thread, or begins its next block.
+    fn tell(&mut self, index: usize) -> Result<Option<Entry>, Error> {
+        let telling = &mut self.threads[index];
+        let Some(page) = &mut telling.page else {
+            self.begin_block(index)?;
+            return Ok(None);
+        };
+        let mut spans = spans(&self.timeline, &mut self.known, &mut self.recording);
+        let mut told = telling.teller.tell_found(page, &mut spans);
+        if let Some(entry) = &mut told {
+            self.finish(entry);
+        }
+        Ok(told)
+    }
+
+    /// Finds a thread's next entry, and tells when that is.
+    fn find(&mut self, index: usize) -> Result<Option<u64>, Error> {
+        let telling = &mut self.threads[index];
+        if let Some(page) = &mut telling.page {
+            let mut spans = spans(&self.timeline, &mut self.known, &mut self.recording);
+            let ticks = telling.teller.find(page, &mut spans);
+            if ticks.is_some() {
+                return Ok(ticks);
+            }
+            self.end_block(index)?;
+        }
+        Ok(self.next_block(index))
+    }
+
+    /// When a thread's next block begins, at the earliest.
+    fn next_block(&self, index: usize) -> Option<u64> {
+        let place = self.threads[index].place(&self.pool)?;
+        self.pool.block(place).map(|block| block.first_ticks)
+    }
+
+    fn begin_block(&mut self, index: usize) -> Result<(), Error> {
+        self.known.begin_block();
+        if self.known.is_crowded() {
+            self.forget_spans();
+        }
+        let telling = &mut self.threads[index];
+        let Some(place) = telling.place(&self.pool) else {
+            return Ok(());
+        };
+        let kept = self.pool.kept(place);
+        let is_kept = kept.is_some();
+        let words = match kept {
+            Some(words) => Some(Arc::clone(words)),
+            None => read_block(&self.file, &self.pool, place)?,
+        };
+        let Some(block) = self.pool.block_mut(place) else {
+            return Ok(());
+        };
+        block.readable = 0;
+        match words {
+            Some(words) => {
+                telling
+                    .teller
+                    .begin(block.sequence, block.previous_sequence);
+                let key = Key::of_block(self.file.header.recording, block.sequence);
+                let page = Page::new(words, key, is_kept && block.is_sound);
+                telling.page = Some(Box::new(page));
+            }
+            None => {
+                block.taken_since = true;
+                telling.at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_block(&mut self, index: usize) -> Result<(), Error> {
+        let telling = &mut self.threads[index];
+        let place = telling.place(&self.pool);
+        telling.at += 1;
+        if telling.at == telling.chain.end {
+            let stack = telling.teller.stack.iter();
+            stack.for_each(|&id| self.known.hold(id));
+        }
+        let (Some(place), Some(page)) = (place, telling.page.take()) else {
+            return Ok(());
+        };
+        let is_kept = self.pool.kept(place).is_some();
+        if let Some(block) = self.pool.block_mut(place) {
+            block.readable = page.events;
+            if page.is_damaged && !is_kept {
+                let offset = self.file.header.layout.block_offset(place);
+                let (now, found) = self.file.words::<HEADER_WORDS>(offset)?;
+                let there = found == HEADER_WORDS * 8;
+                block.taken_since = there && !is_of_life(&now, block.sequence);
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_spans(&mut self) {
+        let threads = self.threads.iter();
+        let named = threads.flat_map(|telling| {
+            let next = telling.page.as_ref().and_then(|page| page.named());
+            telling.teller.stack.iter().copied().chain(next)
+        });
+        let mut spans = spans(&self.timeline, &mut self.known, &mut self.recording);
+        spans.forget_oldest(named);
+    }
+
+    /// Dates an entry, whose turn has come, and tells spans and threads what follows
+    /// from it.
+    fn finish(&mut self, entry: &mut Entry) {
+        entry.wall_ns = self.timeline.wall_ns_near(entry.wall_ns, &mut self.near);
+        self.last_ns = Some(entry.wall_ns);
+        if let Some(telling) = self.threads.get_mut(entry.thread as usize) {
+            let first = telling.covered_ns.map_or(entry.wall_ns, |(first, _)| first);
+            telling.covered_ns = Some((first, entry.wall_ns));
+        }
+        if entry.what == What::Event {
+            let is_known = self.knows_site(entry.site);
+            let account = &mut self.accounts[1];
+            account.truncated += u64::from(entry.fields.are_truncated());
+            account.events_without_site += u64::from(!is_known);
+            return;
+        }
+        let Some(id) = entry.span else {
+            return;
+        };
+        if let Some(span) = self.recording.spans.get_mut(&id) {
+            entry.site = span.site;
+            if entry.what == What::Enter {
+                span.entered_ns = span.entered_ns.max(Some(entry.wall_ns));
+            }
+        }
+        if entry.what == What::Close {
+            spans(&self.timeline, &mut self.known, &mut self.recording).close(id);
+        }
+    }
+
+    fn knows_site(&mut self, site: u64) -> bool {
+        let seen = (site >> 4) as usize % SITES_SEEN;
+        if self.sites_seen[seen] == site && site != 0 {
+            return true;
+        }
+        let known = self.recording.sites.contains_key(&site);
+        if known {
+            self.sites_seen[seen] = site;
+        }
+        known
+    }
+
+    /// Makes up the account of what has been told.
+    fn settle(&mut self) {
+        self.is_over = true;
+        let mut account = self.accounts[1];
+        let mut last = Vec::with_capacity(self.threads.len());
+        for (thread, telling) in self.recording.threads.iter_mut().zip(&mut self.threads) {
+            thread.counts = account.settle(self.pool.chain(&telling.chain), &self.pool);
+            thread.stack = telling.teller.stack.clone();
+            thread.covered_ns = telling.covered_ns;
+            last.push((thread.number, telling.teller.ticks));
+        }
+        self.recording.ledger = account;
+        afterwards::look(&mut self.recording.causes, &last, &self.timeline);
+        self.recording.end_ns = self.recording.end_after(self.last_ns);
+    }
+}
+
+impl Telling {
+    fn new(index: u32, chain: Range<u32>) -> Telling {
+        Telling {
+            teller: Teller {
+                thread: index,
+                ..Teller::default()
+            },
+            at: chain.start,
+            chain,
+            page: None,
+            covered_ns: None,
+        }
+    }
+
+    /// Where the block lies that is next, or being told.
+    fn place(&self, pool: &Pool) -> Option<u32> {
+        let at = self.at.checked_sub(self.chain.start)? as usize;
+        pool.chain(&self.chain).get(at).copied()
+    }
+}
+
+/// The threads, in the order of their numbers.
+fn threads(pool: &Pool, survey: &Survey) -> Vec<(Thread, Telling)> {
+    let chains = pool.chains();
+    let threads = (0..).zip(chains).map(|(index, (number, chain))| {
+        let newest = pool.chain(&chain).last();
+        let newest = newest.and_then(|&place| pool.block(place));
+        let owner = survey.owners.get(&number).copied().unwrap_or_default();
+        let thread = Thread {
+            number,
+            id: owner.id,
+            name: text(&owner.name),
+            ended: newest.is_some_and(|block| block.next == Some(Next::Ended)),
+            ..Thread::default()
+        };
+        (thread, Telling::new(index, chain))
+    });
+    threads.collect()
+}
+
+fn spans<'a>(
+    timeline: &'a Timeline,
+    known: &'a mut Known,
+    recording: &'a mut Recording,
+) -> Spans<'a> {
+    Spans {
+        recording: recording.header.recording,
+        timeline,
+        known,
+        told: &mut recording.spans,
+    }
+}
+
+/// A block's words up to what is committed; `None` if it was taken since the scan.
+fn read_block<S: Source + ?Sized>(
+    file: &File<'_, S>,
+    pool: &Pool,
+    place: u32,
+) -> Result<Option<Arc<[u64]>>, Error> {
+    let Some(block) = pool.block(place) else {
+        return Ok(None);
+    };
+    let mut words = [0; BLOCK_WORDS];
+    let found = file.read_words(&mut words, file.header.layout.block_offset(place))?;
+    if found == BLOCK_BYTES && !is_of_life(&words, block.sequence) {
+        return Ok(None);
+    }
+    Ok(words.get(..block.end()).map(Arc::from))
+}
+
+/// Whether these are words of a block with this sequence number.
+fn is_of_life(words: &[u64], sequence: u64) -> bool {
+    MAGIC_BLOCK.contains(&words[word::MAGIC]) && words[word::SEQUENCE] == sequence
+}
+
+impl<S: Source + ?Sized> Entries for Stream<'_, S> {
+    fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    fn next(&mut self) -> io::Result<Option<Entry>> {
+        self.next_entry().map_err(|error| match error {
+            Error::Read(error) => error,
+            other => io::Error::other(format!("{other:?}")),
+        })
+    }
+
+    fn into_recording(self: Box<Self>) -> Recording {
+        self.recording
+    }
+
+    fn rewind(&mut self) -> io::Result<()> {
+        self.start();
+        Ok(())
+    }
+
+    fn hold(&mut self, id: SpanId) {
+        self.known.hold(id);
+    }
+
+    fn release(&mut self, id: SpanId) {
+        spans(&self.timeline, &mut self.known, &mut self.recording).release(id);
+    }
+
+    fn want(&mut self, id: SpanId) {
+        self.known.want(id);
+    }
+
+    fn wanted(&mut self, give: &mut dyn FnMut(&Span) -> io::Result<()>) -> io::Result<()> {
+        self.known
+            .take_forgotten()
+            .iter()
+            .try_for_each(&mut *give)?;
+        if self.is_over {
+            for id in always_wanted(&self.recording) {
+                self.known.want(id);
+            }
+            let remaining = self.known.remaining(&self.recording.spans);
+            let spans = remaining
+                .iter()
+                .filter_map(|id| self.recording.spans.get(id));
+            spans.into_iter().try_for_each(give)?;
+        }
+        Ok(())
+    }
+}

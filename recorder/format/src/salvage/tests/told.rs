@@ -1,0 +1,200 @@
+//! What is told entry by entry, from a file that is not in memory, is what is read at once.
+
+use std::cell::RefCell;
+
+use super::super::entries::Entries;
+use super::super::file::File;
+use super::super::image::Image;
+use super::super::spans::Known;
+use super::*;
+
+/// As a recording that is too big to be kept, with so many spans.
+fn told_with<S: Source + ?Sized>(source: &S, spans: usize) -> Result<Stream<'_, S>, Error> {
+    Stream::begin(File::open(source)?, false, Known::at_most(spans))
+}
+
+fn told<S: Source + ?Sized>(source: &S) -> Result<Stream<'_, S>, Error> {
+    told_with(source, usize::MAX)
+}
+
+fn rest<S: Source + ?Sized>(stream: &mut Stream<'_, S>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    while let Some(entry) = stream.next_entry().unwrap() {
+        entries.push(entry);
+    }
+    entries
+}
+
+/// Everything but the spans, of which those that are closed are forgotten.
+fn assert_same(stream: &mut Stream<'_, Vec<u8>>, whole: &Recording, what: &str) {
+    assert_eq!(rest(stream), whole.entries, "{what}");
+    let found = stream.recording();
+    assert_eq!(found.ledger, whole.ledger, "{what}");
+    assert_eq!(found.threads, whole.threads, "{what}");
+    assert_eq!(found.causes, whole.causes, "{what}");
+    assert_eq!(found.sites, whole.sites, "{what}");
+    assert_eq!(found.end_ns, whole.end_ns, "{what}");
+    for (id, span) in whole.spans.iter().filter(|(_, span)| span.open) {
+        assert_eq!(found.spans.get(id), Some(span), "{what}");
+    }
+}
+
+/// A request after the other: opened, entered, spoken in, left, closed, if that is not lost.
+fn requests(blocks: u32, threads: u32, requests: u32, are_closed: bool) -> Image {
+    let mut image = Image::new(blocks, threads);
+    image.call_sites(0);
+    let mut places = 1..blocks;
+    let mut ticks = 10;
+    for thread in 1..=threads {
+        image.take(places.next().unwrap(), thread, ticks);
+        open(&mut image, thread, ticks, thread - 1, None);
+    }
+    for n in 0..requests {
+        let thread = 1 + n % threads;
+        ticks += 100;
+        if image.room(thread) < 40 {
+            image.take(places.next().unwrap(), thread, ticks);
+        }
+        let (request, parent) = (SpanId::in_slot(100 + n, 1), id(thread - 1));
+        let opening = [ticks, SPAN, request.to_u64(), parent.to_u64(), number(0, n)];
+        image.append(thread, Kind::SpanOpen, &opening);
+        image.append(thread, Kind::SpanEnter, &[ticks + 1, request.to_u64()]);
+        image.event(thread, ticks + 2, n);
+        image.append(thread, Kind::SpanExit, &[ticks + 3, request.to_u64()]);
+        if are_closed {
+            image.append(thread, Kind::SpanClose, &[ticks + 4, request.to_u64()]);
+        }
+    }
+    image
+}
+
+/// How many spans are known at most while it is told, each entry being shown in its own.
+fn most_known(image: &Image, spans: usize) -> usize {
+    let mut stream = told_with(&image.bytes, spans).unwrap();
+    let mut most = 0;
+    while let Some(entry) = stream.next_entry().unwrap() {
+        let recording = stream.recording();
+        let context = recording.context(entry.span);
+        let is_request = entry.span.is_some_and(|id| id.slot() >= Some(100));
+        let depth = if is_request { 2 } else { 1 };
+        assert_eq!(context.len(), depth, "{entry:?}");
+        most = most.max(recording.spans.len());
+    }
+    most
+}
+
+#[test]
+fn it_is_what_is_read_at_once() {
+    for image in [story(), requests(60, 3, 300, true)] {
+        let whole = image.salvage();
+        let mut stream = told(&image.bytes).unwrap();
+        assert_same(&mut stream, &whole, "the first time");
+        stream.rewind().unwrap();
+        assert_same(&mut stream, &whole, "again");
+        assert_eq!(stream.next_entry().unwrap(), None);
+    }
+}
+
+#[test]
+fn so_it_is_whatever_byte_is_damaged() {
+    let mut image = story();
+    for at in (0..image.bytes.len()).step_by(13) {
+        image.bytes[at] ^= 0x11;
+        let whole = image.salvage();
+        assert_same(
+            &mut told(&image.bytes).unwrap(),
+            &whole,
+            &format!("byte {at}"),
+        );
+        image.bytes[at] ^= 0x11;
+    }
+}
+
+#[test]
+fn spans_that_are_closed_are_forgotten() {
+    let image = requests(400, 2, 5_000, true);
+    let most = most_known(&image, usize::MAX);
+    assert!(most <= ENTRIES_AROUND + 10, "{most} of 5,000");
+}
+
+#[test]
+fn where_closes_are_lost_the_oldest_spans_are_forgotten() {
+    let image = requests(400, 2, 5_000, false);
+    let most = most_known(&image, 500);
+    assert!(most <= 600, "{most} of 5,000");
+    // With room for all of them, all stay.
+    assert_eq!(most_known(&image, 10_000), 5_002);
+}
+
+#[test]
+fn a_span_stays_while_something_open_lies_in_it_or_somebody_holds_it() {
+    let mut image = requests(400, 1, 0, true);
+    let (outer, inner, held) = (id(50), id(51), id(52));
+    let opening = |id: SpanId, parent: u64| [11, SPAN, id.to_u64(), parent, number(0, 1)];
+    image.append(1, Kind::SpanOpen, &opening(outer, 0));
+    image.append(1, Kind::SpanOpen, &opening(inner, outer.to_u64()));
+    image.append(1, Kind::SpanOpen, &opening(held, 0));
+    image.append(1, Kind::SpanClose, &[12, outer.to_u64()]);
+    image.append(1, Kind::SpanClose, &[13, held.to_u64()]);
+    for n in 0..2_000u32 {
+        if image.room(1) < 20 {
+            image.take(2 + n / 20, 1, 100);
+        }
+        let other = SpanId::in_slot(100 + n, 1);
+        image.append(1, Kind::SpanOpen, &opening(other, 0));
+        image.append(1, Kind::SpanClose, &[100, other.to_u64()]);
+    }
+    let mut stream = told(&image.bytes).unwrap();
+    stream.hold(held);
+    rest(&mut stream);
+    let context = stream.recording().context(Some(inner));
+    assert_eq!(context.len(), 2);
+    assert!(stream.recording().spans.contains_key(&held));
+    stream.release(held);
+    assert!(!stream.recording().spans.contains_key(&held));
+}
+
+/// A source whose bytes may be exchanged.
+struct Live(RefCell<Vec<u8>>);
+
+impl Source for Live {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.0.borrow().read_at(buffer, offset)
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.0.borrow().len() as u64)
+    }
+}
+
+#[test]
+fn a_block_that_is_taken_before_its_turn_is_overwritten_and_no_damage() {
+    let mut image = Image::new(3, 0);
+    image.take(0, 1, MS);
+    (0..4).for_each(|n| image.event(1, 2 * MS, n));
+    image.take(1, 1, 3 * MS);
+    (4..6).for_each(|n| image.event(1, 4 * MS, n));
+    let live = Live(RefCell::new(image.bytes.clone()));
+    let mut stream = told(&live).unwrap();
+    image.take(0, 1, 5 * MS);
+    image.event(1, 6 * MS, 6);
+    live.0.replace(image.bytes.clone());
+    let entries = rest(&mut stream);
+    let shown: Vec<u64> = entries
+        .iter()
+        .map(|e| number_of(&e.fields.to_vec()))
+        .collect();
+    assert_eq!(shown, [4, 5]);
+    let ledger = stream.recording().ledger;
+    assert_eq!(ledger.counts, counts(2, 4, 0, 0));
+    assert!(ledger.exact && ledger.damaged_blocks == 0);
+
+    // Of one that is not taken, the same bytes gone are damage.
+    stream.rewind().unwrap();
+    rest(&mut stream);
+    let offset = image.block_offset(1) as usize;
+    live.0.borrow_mut()[offset + HEADER_BYTES..offset + HEADER_BYTES + 32].fill(0);
+    stream.rewind().unwrap();
+    rest(&mut stream);
+    assert_eq!(stream.recording().ledger.counts, counts(1, 4, 0, 1));
+}
