@@ -243,8 +243,9 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
             let ticks = found.words.get(1).copied().unwrap_or(0);
             first = first.min(ticks);
             if kind == Kind::Records && replay::is_entry(found.kind) {
-                self.pool.last_ticks = self.pool.last_ticks.max(ticks);
-                self.pool.entries += 1;
+                let last = ticks.saturating_add(found.later.into());
+                self.pool.last_ticks = self.pool.last_ticks.max(last);
+                self.pool.entries += 1 + usize::from(found.later != 0);
             }
         }
         (if first == u64::MAX { 0 } else { first }, !walk.damaged())
