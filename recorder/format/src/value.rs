@@ -254,6 +254,17 @@ impl<B: AsRef<[u8]>> Text<B> {
     }
 }
 
+/// The fields in `words`, one after the other up to the first that is none, with their
+/// texts where they lie.
+pub fn fields(words: &[u64]) -> impl Iterator<Item = Field<Borrowed<'_>>> {
+    let mut rest = words;
+    std::iter::from_fn(move || {
+        let (field, behind) = take_in_place(rest)?;
+        rest = behind;
+        Some(field)
+    })
+}
+
 /// Takes the values of `words` one after the other, up to the first that is not one.
 pub fn decode(words: &[u64]) -> Vec<Field> {
     let mut fields = Vec::new();

@@ -9,9 +9,12 @@
 //! States: free; held by a live thread, or for ever by the call sites; full; last,
 //! the newest block of a thread that is gone. Some free ones are kept for call sites
 //! that come late: theirs lie at places of their own, and a block that somebody has
-//! filled, taken for its place and not for its age, leaves a hole in a history. A held block's state bears the
-//! sequence number under which it was taken, a full or last one's the turn at which
-//! it became so, which grows with every block given up.
+//! filled, taken for its place and not for its age, leaves a hole in a history. A held
+//! block's state bears the sequence number under which it was taken, a full or last
+//! one's the turn at which it became so, which grows with every block given up.
+//!
+//! Nothing here is touched but when a block changes hands, and then by many at a time:
+//! what each of them writes to lies apart from what the others do.
 
 use crate::linux::sync::{Apart, AtomicU64, Number, Ordering, Table, zeros};
 
