@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// The file that `argument` means, by the rules of [`open`].
+/// The file that `argument` means, by the rules of [`crate::open`].
 ///
 /// # Errors
 /// A directory or the default places hold no such recording. That a file exists
-/// is for [`open`] to find out.
+/// is for [`crate::open`] to find out.
 pub fn find(argument: &OsStr) -> Result<PathBuf, Error> {
     let path = Path::new(argument);
     if path.is_dir() {

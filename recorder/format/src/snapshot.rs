@@ -10,7 +10,7 @@
 //! Tables come before events: of a snapshot that was cut, what is left can be read.
 //!
 //! Neither who writes one nor who reads one needs its events in memory: they are told
-//! one after the other, as often as it takes ([`Entries`]).
+//! one after the other, as often as it takes ([`crate::salvage::Entries`]).
 
 mod read;
 mod write;
