@@ -131,10 +131,20 @@ impl Scratch {
     /// Appends a text in the pieces in which it is written.
     #[inline]
     fn written(&mut self, field: &Field, kind: Kind, write: impl FnOnce(&mut TextWriter<'_>)) {
+        let is_sure = self.len + 1 + words_of(TEXT_KEPT_BYTES) + self.fields <= WORDS;
         let Some([head, behind @ ..]) = self.words.get_mut(self.len..) else {
             return;
         };
-        let mut text = TextWriter::new(behind, self.fields.saturating_sub(field.index() + 1));
+        let mut text = TextWriter {
+            places: bytes_of(behind),
+            fields_after: self.fields.saturating_sub(field.index() + 1),
+            room: TEXT_KEPT_BYTES,
+            stored: 0,
+            cut: 0,
+        };
+        if !is_sure {
+            text.take_less_room();
+        }
         write(&mut text);
         let (stored, whole) = text.end();
         head.write(text_head(field.index() as u8, kind, stored as u16, whole));
@@ -144,31 +154,28 @@ impl Scratch {
 
 /// A text that is written piece by piece.
 ///
-/// Only whole words are stored, for they are read back as whole words right after:
-/// a load that straddles two stores waits for both.
+/// Each piece is stored as whole words from where it begins, the last of them filled up
+/// with zeros, which the next piece overwrites. A text of one piece is so stored word by
+/// word as it is read back: a load that straddles two stores waits for both.
 struct TextWriter<'a> {
-    places: &'a mut [MaybeUninit<u64>],
+    /// Where the text goes: initialised as far as it is stored, to the end of that word.
+    places: &'a mut [MaybeUninit<u8>],
     fields_after: usize,
     /// How many bytes may be stored; more of a text that is long, which is found out then.
     room: usize,
     stored: usize,
-    cut: usize,
-    /// The bytes behind the last whole word, then zeros.
-    last: u64,
+    /// How many bytes there was no room for.
+    cut: u32,
 }
 
-impl<'a> TextWriter<'a> {
-    #[inline]
-    fn new(places: &'a mut [MaybeUninit<u64>], fields_after: usize) -> TextWriter<'a> {
-        let room = 8 * places.len().saturating_sub(fields_after);
-        TextWriter {
-            places,
-            fields_after,
-            room: room.min(TEXT_KEPT_BYTES),
-            stored: 0,
-            cut: 0,
-            last: 0,
-        }
+/// The longest piece that is stored without a loop.
+const SHORT: usize = 16;
+
+impl TextWriter<'_> {
+    #[cold]
+    fn take_less_room(&mut self) {
+        let words = self.places.len() / 8;
+        self.room = (8 * words.saturating_sub(self.fields_after)).min(TEXT_KEPT_BYTES);
     }
 
     #[inline]
@@ -176,114 +183,102 @@ impl<'a> TextWriter<'a> {
         if bytes.len() > self.room - self.stored {
             return self.put_some(bytes);
         }
-        let behind = self.places.get_mut(self.stored / 8..).unwrap_or(&mut []);
-        match behind.first_chunk_mut() {
-            Some(places) if bytes.len() <= 16 => {
-                self.last = put_short(places, self.last, self.stored % 8, bytes);
-                self.stored += bytes.len();
-            }
-            _ => self.put_long(bytes),
-        }
-    }
-
-    #[cold]
-    fn put_some(&mut self, bytes: &[u8]) {
-        self.room = text_room(self.places.len(), self.fields_after);
-        let kept = bytes.len().min(self.room - self.stored);
-        self.cut = self.cut.saturating_add(bytes.len() - kept);
-        self.put(&bytes[..kept]);
-    }
-
-    fn put_long(&mut self, bytes: &[u8]) {
-        let filled = 8 * (self.stored % 8);
-        let (mut at, mut rest) = (self.stored / 8, bytes);
-        while let Some((&chunk, behind)) = rest.split_first_chunk() {
-            let word = u64::from_le_bytes(chunk);
-            self.store(at, self.last | (word << filled));
-            self.last = over(word, filled);
-            (at, rest) = (at + 1, behind);
-        }
-        let word = if rest.is_empty() {
-            0
-        } else {
-            last_word(bytes, rest)
+        let Some(behind) = self.places.get_mut(self.stored..) else {
+            return;
         };
-        self.last |= word << filled;
-        if filled + 8 * rest.len() >= 64 {
-            self.store(at, self.last);
-            self.last = over(word, filled);
+        match behind.first_chunk_mut() {
+            Some(places) if bytes.len() <= SHORT => put_short(places, bytes),
+            _ => put_long(behind, bytes),
         }
         self.stored += bytes.len();
     }
 
-    #[inline]
-    fn store(&mut self, at: usize, word: u64) {
-        if let Some(place) = self.places.get_mut(at) {
-            place.write(word);
-        }
+    #[cold]
+    fn put_some(&mut self, bytes: &[u8]) {
+        self.room = text_room(self.places.len() / 8, self.fields_after);
+        let kept = bytes.len().min(self.room - self.stored);
+        let cut = u32::try_from(bytes.len() - kept).unwrap_or(u32::MAX);
+        self.cut = self.cut.saturating_add(cut);
+        self.put(&bytes[..kept]);
     }
 
-    /// Stores the last word, zeros behind the text, and gives how many bytes of the text
-    /// are stored, of how many.
+    /// How many bytes of the text are stored, of how many.
     #[inline]
-    fn end(mut self) -> (usize, u32) {
-        if !self.stored.is_multiple_of(8) {
-            self.store(self.stored / 8, self.last);
-        }
-        let whole = self.stored.saturating_add(self.cut);
-        (self.stored, u32::try_from(whole).unwrap_or(u32::MAX))
+    fn end(self) -> (usize, u32) {
+        (self.stored, self.cut.saturating_add(self.stored as u32))
     }
 }
 
-/// Puts at most 16 bytes behind the `filled` bytes, 0 to 7, of the word `last`, which
-/// takes the first place, and gives the last word that they come to. The places behind
-/// are stored to whether or not they are reached.
+/// The bytes of words.
+#[expect(clippy::disallowed_methods, reason = "its own words, on this stack")]
+fn bytes_of(words: &mut [MaybeUninit<u64>]) -> &mut [MaybeUninit<u8>] {
+    let bytes = words.as_mut_ptr().cast();
+    // SAFETY: the same memory, borrowed as long; what may be uninitialised is so whether it
+    // is taken for words or bytes, and bytes are aligned wherever they lie.
+    unsafe { std::slice::from_raw_parts_mut(bytes, size_of_val(words)) }
+}
+
+/// Puts at most [`SHORT`] bytes, and zeros behind them.
 #[inline]
-fn put_short(places: &mut [MaybeUninit<u64>; 3], last: u64, filled: usize, bytes: &[u8]) -> u64 {
-    let (low, high) = match (bytes.first_chunk(), bytes.last_chunk()) {
-        (Some(&first), Some(&last)) => {
-            let last = u64::from_le_bytes(last);
-            let unread = 8 * (16 - bytes.len());
-            (
-                u64::from_le_bytes(first),
-                (last >> (unread / 2)) >> (unread / 2),
-            )
-        }
-        _ => (word_of(bytes), 0),
+fn put_short(places: &mut [MaybeUninit<u8>; SHORT + 8], bytes: &[u8]) {
+    let (low, high) = match bytes.split_first_chunk() {
+        Some((&first, rest)) => (u64::from_le_bytes(first), last_word(bytes, rest)),
+        None => (word_of(bytes), 0),
     };
-    let bits = 8 * filled;
-    let words = [
-        last | (low << bits),
-        over(low, bits) | (high << bits),
-        over(high, bits),
-    ];
-    for (place, word) in places.iter_mut().zip(words) {
-        place.write(word);
+    put_words(places, [low, high, 0]);
+}
+
+/// Puts bytes, and zeros behind them as far as there are places.
+#[inline(never)]
+fn put_long(places: &mut [MaybeUninit<u8>], bytes: &[u8]) {
+    let (chunks, rest) = bytes.as_chunks();
+    let (whole, behind) = places.split_at_mut(8 * chunks.len());
+    for (place, &chunk) in whole.as_chunks_mut().0.iter_mut().zip(chunks) {
+        put_word(place, u64::from_le_bytes(chunk));
     }
-    match filled + bytes.len() {
-        ..8 => words[0],
-        8..16 => words[1],
-        _ => words[2],
+    let last = [last_word(bytes, rest), 0];
+    match behind.first_chunk_mut::<16>() {
+        Some(places) => put_words(places, last),
+        None => {
+            for (place, &byte) in behind
+                .iter_mut()
+                .zip(last.map(u64::to_le_bytes).as_flattened())
+            {
+                place.write(byte);
+            }
+        }
     }
 }
 
-/// What of a word does not fit behind so many bits, 0 to 56; of 0, nothing.
 #[inline]
-fn over(word: u64, bits: usize) -> u64 {
-    (word >> 1) >> (63 - bits)
+fn put_words<const BYTES: usize, const WORDS: usize>(
+    places: &mut [MaybeUninit<u8>; BYTES],
+    words: [u64; WORDS],
+) {
+    for (place, word) in places.as_chunks_mut().0.iter_mut().zip(words) {
+        put_word(place, word);
+    }
 }
 
-/// What is left of a text behind its whole words, 1 to 7 bytes, as a word with zeros
-/// above them: where there are 8 bytes before its end, by one load.
+#[inline]
+fn put_word(place: &mut [MaybeUninit<u8>; 8], word: u64) {
+    *place = word.to_le_bytes().map(MaybeUninit::new);
+}
+
+/// The last bytes of a text, at most 8, as a word with zeros above them: where there are 8
+/// bytes before its end, by one load.
 #[inline]
 fn last_word(bytes: &[u8], rest: &[u8]) -> u64 {
     match bytes.last_chunk() {
-        Some(&last) => u64::from_le_bytes(last) >> (64 - 8 * rest.len()),
+        Some(&last) => {
+            let unread = 64 - 8 * rest.len();
+            (u64::from_le_bytes(last) >> (unread / 2)) >> (unread / 2)
+        }
         None => word_of(rest),
     }
 }
 
-/// 1 to 7 bytes as a word, zeros above them: by loads that overlap.
+/// At most 7 bytes as a word, zeros above them: by loads that overlap.
 #[inline]
 fn word_of(bytes: &[u8]) -> u64 {
     let end = bytes.len();
@@ -386,7 +381,7 @@ mod tests {
     impl TextWriter<'_> {
         fn cut_to(&mut self, room: usize) {
             let places = std::mem::take(&mut self.places);
-            self.places = &mut places[..room];
+            self.places = &mut places[..8 * room];
             self.room = 8 * room;
         }
     }
