@@ -227,28 +227,18 @@ impl Memory {
     /// word `position` of its area, and then its header with its check.
     #[inline]
     pub(crate) fn store_record(&self, at: usize, words: &[u64], key: Key, position: usize) {
-        let sum = self.copy_in(at, words, key, position);
-        if let Some(&header) = words.first() {
-            self.store(at, record::seal(header, key.finish(sum)));
-        }
-    }
-
-    /// Stores words and returns the sum over them.
-    #[inline]
-    fn copy_in(&self, at: usize, words: &[u64], key: Key, position: usize) -> u64 {
-        let mut sum = key.sum(position);
-        if at
-            .checked_add(words.len())
-            .is_none_or(|end| end > self.words)
-        {
-            return sum.total();
-        }
+        let end = at.checked_add(words.len());
+        let (Some(&header), true) = (words.first(), end.is_some_and(|end| end <= self.words))
+        else {
+            return;
+        };
         let put = |place: usize, word: u64| {
             // SAFETY: in bounds of the allocation that `base` points to, as checked above.
             let place = unsafe { self.base.add(place) };
             // SAFETY: a word of ours, see `word`.
             unsafe { (*place).store(word, Ordering::Relaxed) }
         };
+        let mut sum = key.sum(position);
         let mut place = at;
         let (pairs, last) = words.as_chunks();
         for &[first, second] in pairs {
@@ -261,7 +251,7 @@ impl Memory {
             put(place, word);
             sum.add_last(word);
         }
-        sum.total()
+        put(at, record::seal(header, key.finish(sum.total())));
     }
 }
 
