@@ -26,14 +26,16 @@ const RECORDERS: usize = 4;
 /// A ring of a core; `core` 0: none.
 struct Handle {
     core: Cell<u64>,
-    ring: Cell<u32>,
+    index: Cell<u32>,
+    ring: Cell<*const Ring>,
 }
 
 impl Handle {
     const fn none() -> Handle {
         Handle {
             core: Cell::new(0),
-            ring: Cell::new(0),
+            index: Cell::new(0),
+            ring: Cell::new(std::ptr::null()),
         }
     }
 
@@ -46,7 +48,7 @@ impl Handle {
         if let Some(core) = core
             && let Some(here) = core.own()
         {
-            here.end_thread(self.ring.get());
+            here.end_thread(self.index.get());
         }
     }
 }
@@ -110,21 +112,24 @@ pub(crate) fn ring(here: Here<'_>) -> Option<&Ring> {
 /// The calling thread's ring, if it has one.
 #[inline]
 pub(crate) fn known_ring(core: &Core) -> Option<&Ring> {
-    let index = HANDLES.with(|handles| handles.of(core).map(|handle| handle.ring.get()));
-    core.rings.get(index?)
+    let ring = HANDLES.with(|handles| handles.of(core).map(|handle| handle.ring.get()))?;
+    // SAFETY: one of this core's rings, which stay where they are as long as the core is
+    // borrowed: `begin` took it from them, and no other core ever has this one's id.
+    Some(unsafe { &*ring })
 }
 
 #[cold]
 fn new_ring(core: &Core) -> Option<&Ring> {
-    let index = HANDLES.with(|handles| handles.change(|| begin(core, handles)));
-    core.rings.get(index?)
+    HANDLES.with(|handles| handles.change(|| begin(core, handles)))
 }
 
 /// Gets the calling thread a ring.
-fn begin(core: &Core, handles: &Handles) -> Option<u32> {
+fn begin<'a>(core: &'a Core, handles: &Handles) -> Option<&'a Ring> {
     let handle = handles.vacant()?;
     let id = id();
-    let ring = core.begin_thread(name(id), id)?;
+    let index = core.begin_thread(name(id), id)?;
+    let ring = core.rings.get(index)?;
+    handle.index.set(index);
     handle.ring.set(ring);
     compiler_fence(Ordering::SeqCst);
     handle.core.set(core.id);
