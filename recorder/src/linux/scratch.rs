@@ -83,41 +83,24 @@ impl Scratch {
 
     #[inline]
     fn text(&mut self, field: &Field, kind: Kind, bytes: &[u8]) {
-        if !self.short_text(field, kind, bytes) {
-            self.long_text(field, kind, bytes);
-        }
-    }
-
-    /// Appends a text that is sure to have room, or tells that this one is not.
-    #[inline]
-    fn short_text(&mut self, field: &Field, kind: Kind, bytes: &[u8]) -> bool {
-        let end = self.len + 1 + words_of(bytes.len());
-        if bytes.len() > TEXT_KEPT_BYTES || end + self.fields > WORDS {
-            return false;
-        }
-        let whole = bytes.len() as u32;
-        let mut at = self.len;
-        let mut push = |word| {
-            if let Some(place) = self.words.get_mut(at) {
-                place.write(word);
-                at += 1;
+        let has_room = self.has_room_for_text();
+        let behind = self.words.get_mut(self.len..).unwrap_or_default();
+        match behind.first_chunk_mut() {
+            Some([head, low, high]) if has_room && bytes.len() <= SHORT => {
+                let (whole, words) = (bytes.len() as u32, words_of_short(bytes));
+                head.write(text_head(field.index() as u8, kind, whole as u16, whole));
+                low.write(words[0]);
+                high.write(words[1]);
+                self.len += 1 + words_of(bytes.len());
             }
-        };
-        push(text_head(field.index() as u8, kind, whole as u16, whole));
-        let (chunks, rest) = bytes.as_chunks::<8>();
-        for &chunk in chunks {
-            push(u64::from_le_bytes(chunk));
+            _ => self.written(field, kind, |text| text.put(bytes)),
         }
-        if !rest.is_empty() {
-            push(last_word(bytes, rest));
-        }
-        self.len = at;
-        true
     }
 
-    #[cold]
-    fn long_text(&mut self, field: &Field, kind: Kind, bytes: &[u8]) {
-        self.written(field, kind, |text| text.put(bytes));
+    /// Whether a text that is not long has room whatever fields follow.
+    #[inline]
+    fn has_room_for_text(&self) -> bool {
+        self.len + 1 + words_of(TEXT_KEPT_BYTES) + self.fields <= WORDS
     }
 
     #[inline]
@@ -131,7 +114,7 @@ impl Scratch {
     /// Appends a text in the pieces in which it is written.
     #[inline]
     fn written(&mut self, field: &Field, kind: Kind, write: impl FnOnce(&mut TextWriter<'_>)) {
-        let is_sure = self.len + 1 + words_of(TEXT_KEPT_BYTES) + self.fields <= WORDS;
+        let has_room = self.has_room_for_text();
         let Some([head, behind @ ..]) = self.words.get_mut(self.len..) else {
             return;
         };
@@ -142,7 +125,7 @@ impl Scratch {
             stored: 0,
             cut: 0,
         };
-        if !is_sure {
+        if !has_room {
             text.take_less_room();
         }
         write(&mut text);
@@ -218,13 +201,19 @@ fn bytes_of(words: &mut [MaybeUninit<u64>]) -> &mut [MaybeUninit<u8>] {
     unsafe { std::slice::from_raw_parts_mut(bytes, size_of_val(words)) }
 }
 
-/// Puts at most [`SHORT`] bytes, and zeros behind them.
+/// At most [`SHORT`] bytes as words, zeros behind them.
+#[inline]
+fn words_of_short(bytes: &[u8]) -> [u64; 2] {
+    match bytes.split_first_chunk() {
+        Some((&first, rest)) => [u64::from_le_bytes(first), last_word(bytes, rest)],
+        None => [word_of(bytes), 0],
+    }
+}
+
+/// Puts at most [`SHORT`] bytes, and zeros behind them to the end of any word.
 #[inline]
 fn put_short(places: &mut [MaybeUninit<u8>; SHORT + 8], bytes: &[u8]) {
-    let (low, high) = match bytes.split_first_chunk() {
-        Some((&first, rest)) => (u64::from_le_bytes(first), last_word(bytes, rest)),
-        None => (word_of(bytes), 0),
-    };
+    let [low, high] = words_of_short(bytes);
     put_words(places, [low, high, 0]);
 }
 
