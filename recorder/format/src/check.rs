@@ -6,8 +6,10 @@
 //! wild and half-written words are seen as such.
 //!
 //! It is a sum of independent products, each of two neighbouring words, so that the
-//! copy loop which computes it never waits for the words before. It detects damage; it
-//! is no defence against somebody who knows the key, which lies in the file.
+//! copy loop which computes it never waits for the words before. Of a pair the first alone
+//! binds it to its position: half the multiplications, and no two words of a pair can be
+//! swapped. It detects damage; it is no defence against somebody who knows the key, which
+//! lies in the file.
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 const FACTOR: u64 = 0xd6e8_feb8_6659_fd93;

@@ -3,6 +3,9 @@
 //! signal-hook's handler does no more than wake an ordinary thread, which does the rest.
 //! A signal that is ignored stays ignored, and a forked child without a
 //! recording of its own dies of what would end it.
+//!
+//! What they ring is a bell of one word and not signal-hook's iterator, whose pipe is a
+//! descriptor: after a daemon has closed them all, its number is another file's.
 
 use std::ffi::c_int;
 use std::sync::Arc;

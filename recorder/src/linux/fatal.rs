@@ -9,6 +9,10 @@
 //! arithmetic, atomic stores, and of signal-safety(7) clock_gettime, getpid, raise and
 //! sigaction, besides the bare system calls gettid, rt_tgsigqueueinfo and those of
 //! `guard.rs`. No allocation, no lock, no unwinding.
+//!
+//! No alternate stack is made here, nor changed: a thread that has none and overflows is
+//! `killed`. Where there is room for one handler alone, the previous one runs with SIGABRT
+//! as it was, since a second frame would turn its abort into a fault.
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;

@@ -9,6 +9,11 @@
 //! The first event of a child begins a recording of its own, the heir of its parent's:
 //! where the C library has forked it, and so made the allocator fit for use. Whatever
 //! has no recording is counted.
+//!
+//! That first event may be a handler's, in the middle of `malloc`, and is then counted and
+//! not recorded. Its frames tell; masks did not, where the signal was blocked around the
+//! fork or is not in its handler. A child's span ids begin behind its parent's: an inherited
+//! handle is told by its id, and costs the parent's process nothing.
 
 use std::mem::MaybeUninit;
 use std::sync::Once;

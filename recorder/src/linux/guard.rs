@@ -14,6 +14,9 @@
 //! server blocks all signals in its threads. So a thread that gets a ring has SIGBUS
 //! unblocked; where one comes that was sent, it is put back: blocked again and pending,
 //! as the host wanted it.
+//!
+//! What is replaced is a page, or all behind the file's end, and not the mapping: what the
+//! file still holds goes on being recorded there.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;

@@ -4,6 +4,11 @@
 //! there before; the addresses in words, for the incidents that got a snapshot. What
 //! could take long or go wrong is done aside and waited for a few seconds at most;
 //! nothing here panics or waits for a lock that a recording thread can hold.
+//!
+//! No thread waits for panics: one is made when it is needed, and a process that is never
+//! struck may still do what only a process of one thread may. With the addresses in words
+//! the snapshot is written anew and put in place of the first, which is whole by then; an
+//! appended second frame could be torn.
 
 use std::panic::PanicHookInfo;
 use std::path::PathBuf;

@@ -5,6 +5,9 @@
 //! written by the thread that opens the span, and later values are appended
 //! under a bit that is only ever tried: who does not get it leaves the values to
 //! the record in its ring.
+//!
+//! Free slots are looked for among eight neighbours, which stay in the cache, until they
+//! have no ids any more: by turns through the table, each span had lines of its own.
 
 use crate::linux::memory::Memory;
 use crate::linux::sync::{AtomicU64, Number, Ordering, fence, zeros};

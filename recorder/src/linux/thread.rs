@@ -8,6 +8,9 @@
 //!
 //! A thread's first event allocates nothing and waits for nothing, since a signal
 //! handler may be what logs it, in the middle of the allocator.
+//!
+//! A thread's name is the kernel's 15 bytes. Rust knows more, but asking it allocates in a
+//! thread that is not its own, and panics in one whose thread-locals are gone.
 
 use std::cell::Cell;
 use std::ffi::c_void;
