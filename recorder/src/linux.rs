@@ -18,6 +18,7 @@ mod kept;
 mod layer;
 mod limits;
 mod memory;
+mod message;
 #[cfg(all(test, loom))]
 mod model;
 mod open_block;

@@ -15,6 +15,7 @@ use crate::linux::fork::Heirs;
 use crate::linux::guard::Guard;
 use crate::linux::kept::Kept;
 use crate::linux::memory::{Memory, Sentinel};
+use crate::linux::message;
 use crate::linux::pool::Pool;
 use crate::linux::rings::Rings;
 use crate::linux::sites::Sites;
@@ -156,6 +157,7 @@ impl Core {
     pub(crate) fn new(parts: Parts) -> Option<Core> {
         static CORES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         thread::prepare();
+        message::prepare();
         let blocks = parts.layout.blocks;
         let window = u128::from(parts.ticks_per_second) * parts.window.as_nanos() / 1_000_000_000;
         Some(Core {

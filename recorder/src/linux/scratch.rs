@@ -4,6 +4,7 @@
 //! before anything in the recording changes: a panic in it costs nothing that
 //! was there, and an event logged in it is recorded like any other.
 
+use crate::linux::message::message;
 use std::fmt::{self, Write};
 use std::mem::MaybeUninit;
 use tracing_core::field::{Field, Visit};
@@ -337,7 +338,13 @@ impl Visit for Scratch {
 
     #[inline]
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.formatted(field, Kind::Debug, format_args!("{value:?}"));
+        let Some(message) = message(value) else {
+            return self.formatted(field, Kind::Debug, format_args!("{value:?}"));
+        };
+        match message.as_str() {
+            Some(text) => self.text(field, Kind::Debug, text.as_bytes()),
+            None => self.formatted(field, Kind::Debug, message),
+        }
     }
 }
 
