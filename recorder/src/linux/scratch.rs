@@ -65,20 +65,20 @@ impl Scratch {
         words
     }
 
-    fn room(&self) -> usize {
-        WORDS - self.len
-    }
-
     #[inline]
     fn short(&mut self, field: &Field, kind: Kind, inline: u32) {
         self.push(head(field.index() as u8, kind, inline));
     }
 
     #[inline]
-    fn long(&mut self, field: &Field, kind: Kind, words: &[u64]) {
-        if self.room() > words.len() {
-            self.push(head(field.index() as u8, kind, 0));
-            words.iter().for_each(|&word| self.push(word));
+    fn long<const N: usize>(&mut self, field: &Field, kind: Kind, words: [u64; N]) {
+        let behind = self.words.get_mut(self.len..).unwrap_or_default();
+        if let Some((head_place, places)) = behind.split_first_mut()
+            && let Some(places) = places.first_chunk_mut()
+        {
+            head_place.write(head(field.index() as u8, kind, 0));
+            *places = words.map(MaybeUninit::new);
+            self.len += 1 + N;
         }
     }
 
@@ -94,14 +94,29 @@ impl Scratch {
                 high.write(words[1]);
                 self.len += 1 + words_of(bytes.len());
             }
-            _ => self.written(field, kind, |text| text.put(bytes)),
+            _ => self.any_text(field, kind, bytes),
         }
+    }
+
+    /// Out of line, so that short texts save no registers for it.
+    #[inline(never)]
+    fn any_text(&mut self, field: &Field, kind: Kind, bytes: &[u8]) {
+        self.written(field, kind, |text| text.put(bytes));
     }
 
     /// Whether a text that is not long has room whatever fields follow.
     #[inline]
     fn has_room_for_text(&self) -> bool {
         self.len + 1 + words_of(TEXT_KEPT_BYTES) + self.fields <= WORDS
+    }
+
+    /// Out of line, as [`Scratch::any_text`].
+    #[inline(never)]
+    fn debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match message(value) {
+            Some(message) => self.formatted(field, Kind::Debug, message),
+            None => self.formatted(field, Kind::Debug, format_args!("{value:?}")),
+        }
     }
 
     #[inline]
@@ -291,14 +306,14 @@ impl Write for TextWriter<'_> {
 impl Visit for Scratch {
     #[inline]
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.long(field, Kind::F64, &[value.to_bits()]);
+        self.long(field, Kind::F64, [value.to_bits()]);
     }
 
     #[inline]
     fn record_i64(&mut self, field: &Field, value: i64) {
         match i32::try_from(value) {
             Ok(small) => self.short(field, Kind::I32, small as u32),
-            Err(_) => self.long(field, Kind::I64, &[value as u64]),
+            Err(_) => self.long(field, Kind::I64, [value as u64]),
         }
     }
 
@@ -306,16 +321,16 @@ impl Visit for Scratch {
     fn record_u64(&mut self, field: &Field, value: u64) {
         match u32::try_from(value) {
             Ok(small) => self.short(field, Kind::U32, small),
-            Err(_) => self.long(field, Kind::U64, &[value]),
+            Err(_) => self.long(field, Kind::U64, [value]),
         }
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
-        self.long(field, Kind::I128, &[value as u64, (value >> 64) as u64]);
+        self.long(field, Kind::I128, [value as u64, (value >> 64) as u64]);
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        self.long(field, Kind::U128, &[value as u64, (value >> 64) as u64]);
+        self.long(field, Kind::U128, [value as u64, (value >> 64) as u64]);
     }
 
     #[inline]
@@ -338,12 +353,9 @@ impl Visit for Scratch {
 
     #[inline]
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let Some(message) = message(value) else {
-            return self.formatted(field, Kind::Debug, format_args!("{value:?}"));
-        };
-        match message.as_str() {
+        match message(value).and_then(|message| message.as_str()) {
             Some(text) => self.text(field, Kind::Debug, text.as_bytes()),
-            None => self.formatted(field, Kind::Debug, message),
+            None => self.debug(field, value),
         }
     }
 }
