@@ -163,12 +163,24 @@ impl Pool {
         self.missing.saturating_add(damaged as u64)
     }
 
-    /// Whether the thread whose newest block this is had a newer one, so that its
-    /// totals are among the retired.
+    /// Whether the thread whose newest block this is had a newer one that was taken since,
+    /// so that its totals are among the retired. Where something older was found, the
+    /// thread goes on in what was written later than that was read.
     pub(super) fn is_retired(&self, newest: &Block) -> bool {
         newest
             .next_index()
-            .is_some_and(|index| !self.is_lost(index))
+            .is_some_and(|index| !self.is_lost(index) && !self.is_older(index, newest.sequence))
+    }
+
+    /// Whether what was found at a place was there before the block with this sequence
+    /// number was taken.
+    pub(super) fn is_older(&self, index: u32, sequence: u64) -> bool {
+        let place = self.places.get(index as usize);
+        place.is_some_and(|place| match place {
+            Place::Free => true,
+            Place::Block(block) => block.sequence < sequence,
+            Place::Taken(_) | Place::Damaged => false,
+        })
     }
 
     /// Whether the block with this sequence number can be read.

@@ -269,22 +269,19 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
     /// Reads the places again to which blocks point and at which something older was
     /// found: they were written while the scan was under way.
     fn look_again(&mut self) -> Result<(), Error> {
-        let older = |places: &[Place], (sequence, index): (u64, u32)| {
-            places.get(index as usize).is_some_and(|place| match place {
-                Place::Free | Place::Taken(_) => true,
-                Place::Block(block) => block.sequence < sequence,
-                Place::Damaged => false,
-            })
+        let older = |pool: &Pool, (sequence, index): (u64, u32)| {
+            let place = pool.places.get(index as usize);
+            matches!(place, Some(Place::Taken(_))) || pool.is_older(index, sequence)
         };
         let mut wanted: Vec<(u64, u32)> = self
             .pool
             .blocks()
             .flat_map(Block::neighbours)
-            .filter(|&wanted| older(&self.pool.places, wanted))
+            .filter(|&wanted| older(&self.pool, wanted))
             .collect();
         let mut looked = HashSet::new();
         while let Some((sequence, index)) = wanted.pop() {
-            if older(&self.pool.places, (sequence, index)) && looked.insert(index) {
+            if older(&self.pool, (sequence, index)) && looked.insert(index) {
                 self.look_at(index)?;
                 wanted.extend(
                     self.pool

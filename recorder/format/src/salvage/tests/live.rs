@@ -91,3 +91,22 @@ fn a_block_that_was_free_when_it_was_looked_at_is_looked_at_again() {
     assert_eq!(numbers(&recording), [0, 1]);
     assert!(recording.ledger.exact);
 }
+
+#[test]
+fn a_thread_that_goes_on_faster_than_it_is_read_is_not_taken_for_gone() {
+    let mut image = Image::new(3, 0);
+    for (block, ticks) in [(0, MS), (1, 2 * MS), (2, 3 * MS), (0, 4 * MS), (1, 5 * MS)] {
+        image.take(block, 1, ticks);
+        image.event(1, ticks, block);
+    }
+    let before = image.clone();
+    image.take(2, 1, 6 * MS);
+    image.event(1, 6 * MS, 7);
+    // The last place, which the newest block points to, as it was before.
+    let old = image.block_offset(2) as usize..image.block_offset(3) as usize;
+    image.bytes[old.clone()].copy_from_slice(&before.bytes[old]);
+    let recording = image.salvage();
+    assert_eq!(recording.ledger.counts, counts(3, 2, 0, 0));
+    assert!(recording.ledger.exact);
+    assert_eq!(recording.ledger.counts, recording.threads[0].counts);
+}
