@@ -26,7 +26,7 @@ use crate::{BLOCK_BYTES, BLOCK_WORDS};
 /// How often a block that changes while it is read is tried.
 const ATTEMPTS: usize = 3;
 
-/// Blocks that are read at once where none is kept.
+/// Blocks that are read at once.
 const BLOCKS_A_READ: u32 = 16;
 
 /// Whose a block is.
@@ -116,22 +116,25 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
 
     fn look(&mut self) -> Result<(), Error> {
         let there = self.pool.places.len() as u32;
-        if self.keep {
-            return (0..there).try_for_each(|index| self.look_at(index));
-        }
         let mut words = vec![0; BLOCKS_A_READ as usize * BLOCK_WORDS];
         for first in (0..there).step_by(BLOCKS_A_READ as usize) {
             let offset = self.file.header.layout.block_offset(first);
             let found = self.file.read_words(&mut words, offset)?;
             for (index, words) in (first..there).zip(words.chunks(BLOCK_WORDS)) {
                 let end = (index - first + 1) as usize * BLOCK_BYTES;
-                // What is read once is believed if it passes its check.
-                if found < end || !self.take_in(index, words, words) {
+                let is_taken_in = found >= end && self.take_in(index, words, words);
+                if !(is_taken_in && self.is_believed(index)) {
                     self.look_at(index)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether what was read of a place once can be believed: it passes its check, and
+    /// where it will not be read again, so do all of its records.
+    fn is_believed(&self, index: u32) -> bool {
+        !self.keep || self.pool.block(index).is_none_or(|block| block.is_sound)
     }
 
     /// Reads a place with care.
