@@ -1,8 +1,8 @@
 //! What is said again: words that many lines have in common, written once.
 //!
-//! Nothing here says anything of its own. Words are kept as long as the recording is
-//! borrowed that they are of, and those of spans for the time in which the spans had
-//! the same fields.
+//! Nothing here says anything of its own. Words of what is known once and for all are
+//! kept as long as lines are written, and those of spans for the time in which the spans
+//! had the same fields, and until more of the recording is told.
 
 use std::ops::RangeInclusive;
 
@@ -50,6 +50,11 @@ impl<T> Again<T> {
             *place = None;
         }
         &mut place.get_or_insert_with(|| (number, make())).1
+    }
+
+    /// Forgets what was made.
+    pub(crate) fn forget(&mut self) {
+        self.places.iter_mut().for_each(|place| *place = None);
     }
 }
 

@@ -208,10 +208,10 @@ mod tests {
 
     fn lines() -> Vec<String> {
         let recording = fixture::recording();
-        let mut lines = Lines::new(&recording);
+        let mut lines = Lines::default();
         let line = |entry| {
             let mut out = Vec::new();
-            lines.push(&mut out, entry);
+            lines.push(&mut out, &recording, entry);
             String::from_utf8(out).unwrap()
         };
         recording.entries.iter().map(line).collect()

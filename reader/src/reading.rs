@@ -30,13 +30,13 @@ impl Reading<'_> {
         (self.judge)(self.entries.recording())
     }
 
-    /// The next entry; `None` once all is told.
+    /// Tells the next entry; false once all is told.
     ///
     /// # Errors
     /// It cannot be read.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Error> {
-        let next = self.entries.next();
-        next.map_err(|cause| Error::read(&self.path, cause))
+    pub(crate) fn tell(&mut self) -> Result<bool, Error> {
+        let told = self.entries.tell();
+        told.map_err(|cause| Error::read(&self.path, cause))
     }
 
     /// Reads all of it, and keeps its tables, and of its entries the first alone.
@@ -55,18 +55,21 @@ impl Reading<'_> {
     pub(crate) fn last_words(mut self, most: usize) -> Result<Opened, Error> {
         let mut words: Vec<Words> = Vec::new();
         let (mut first, mut at) = (None, 0u64);
-        while let Some(entry) = self.next()? {
+        while self.tell()? {
+            let entry = self.entries.told();
             at += 1;
             if first.is_none() {
-                self.hold(&entry);
                 first = Some((at, entry.clone().detached()));
+                entry.span.into_iter().for_each(|id| self.entries.hold(id));
             }
+            let entry = self.entries.told();
             if most > 0 && entry.what.is_event() {
                 let thread = entry.thread as usize;
                 if words.len() <= thread {
                     words.resize_with(thread + 1, Words::default);
                 }
                 if let Some(words) = words.get_mut(thread) {
+                    let entry = entry.clone().detached();
                     self.keep(words, most, at, entry);
                 }
             }
@@ -88,7 +91,6 @@ impl Reading<'_> {
 
     fn keep(&mut self, words: &mut Words, most: usize, at: u64, entry: Entry) {
         let level = self.entries.recording().level(&entry);
-        let entry = entry.detached();
         if level.is_none_or(|level| level <= Level::Info) {
             self.hold(&entry);
             let before = words.of_note.replace((at, entry.clone()));
@@ -128,10 +130,12 @@ impl Reading<'_> {
         passes: impl Fn(&Recording, &Entry) -> bool,
     ) -> Result<VecDeque<Entry>, Error> {
         let mut last = VecDeque::new();
-        while let Some(entry) = self.next()? {
-            if passes(self.entries.recording(), &entry) {
+        while self.tell()? {
+            let entry = self.entries.told();
+            if most > 0 && passes(self.entries.recording(), entry) {
+                let entry = entry.clone().detached();
                 self.hold(&entry);
-                last.push_back(entry.detached());
+                last.push_back(entry);
             }
             if last.len() > most
                 && let Some(entry) = last.pop_front()

@@ -247,10 +247,10 @@ mod tests {
             zone: TimeZone::UTC,
             colour,
         };
-        let mut lines = Lines::new(&recording, &style);
+        let mut lines = Lines::new(&style);
         let line = |entry| {
             let mut out = Vec::new();
-            lines.push(&mut out, entry);
+            lines.push(&mut out, &recording, entry);
             let line = escape::text(out);
             line.strip_suffix('\n').unwrap().to_owned()
         };

@@ -96,9 +96,10 @@ pub(crate) fn write(
     };
     let passes = |recording: &Recording, entry: &Entry| filter.passes(recording, entry);
     let style = asked.look.style();
+    let mut lines = Lines::new(asked.output, &style);
     let mut show = |recording: &Recording, entries: &[Entry]| {
-        let lines = write_lines(recording, entries, asked.output, &style, &mut out);
-        lines.map_err(Error::output)
+        let written = lines.write(recording, entries, &mut out);
+        written.map_err(Error::output)
     };
     if let Some(most) = asked.lines {
         let mut last = reading.last(most, passes)?;
@@ -108,12 +109,11 @@ pub(crate) fn write(
     let mut entries = Vec::with_capacity(ENTRIES_AROUND);
     loop {
         let mut told = 0;
-        while told < ENTRIES_AROUND
-            && let Some(entry) = reading.next()?
-        {
+        while told < ENTRIES_AROUND && reading.tell()? {
             told += 1;
-            if passes(reading.entries.recording(), &entry) {
-                entries.push(entry);
+            let entry = reading.entries.told();
+            if passes(reading.entries.recording(), entry) {
+                entries.push(entry.clone());
             }
         }
         show(reading.entries.recording(), &entries)?;
@@ -124,31 +124,55 @@ pub(crate) fn write(
     }
 }
 
-/// Writes a line of each entry, made in the place of the one before.
-fn write_lines(
-    recording: &Recording,
-    entries: &[Entry],
-    output: Output,
-    style: &Style,
-    mut out: impl Write,
-) -> io::Result<()> {
-    let mut line = Vec::new();
-    let mut write = |push: &mut dyn FnMut(&mut Vec<u8>, &Entry)| {
-        entries.iter().try_for_each(|entry| {
-            line.clear();
-            push(&mut line, entry);
-            out.write_all(&line)
-        })
-    };
-    match output {
-        Output::Json => {
-            let mut lines = json::Lines::new(recording);
-            write(&mut |line, entry| lines.push(line, entry))
+/// Bytes of lines that are written at once.
+const WRITTEN_BYTES: usize = 1 << 17;
+
+/// Lines that are written of one recording.
+struct Lines<'s> {
+    /// Those that are not written yet.
+    made: Vec<u8>,
+    maker: Maker<'s>,
+}
+
+enum Maker<'s> {
+    Short(text::Lines<'s>),
+    Json(json::Lines),
+}
+
+impl<'s> Lines<'s> {
+    fn new(output: Output, style: &'s Style) -> Lines<'s> {
+        Lines {
+            made: Vec::new(),
+            maker: match output {
+                Output::Short => Maker::Short(text::Lines::new(style)),
+                Output::Json => Maker::Json(json::Lines::default()),
+            },
         }
-        Output::Short => {
-            let mut lines = text::Lines::new(recording, style);
-            write(&mut |line, entry| lines.push(line, entry))
+    }
+
+    /// Writes a line of each of some entries, which were told since those before.
+    fn write(
+        &mut self,
+        recording: &Recording,
+        entries: &[Entry],
+        mut out: impl Write,
+    ) -> io::Result<()> {
+        match &mut self.maker {
+            Maker::Short(lines) => lines.forget_spans(),
+            Maker::Json(lines) => lines.forget_spans(),
         }
+        self.made.clear();
+        for entry in entries {
+            match &mut self.maker {
+                Maker::Short(lines) => lines.push(&mut self.made, recording, entry),
+                Maker::Json(lines) => lines.push(&mut self.made, recording, entry),
+            }
+            if self.made.len() >= WRITTEN_BYTES {
+                out.write_all(&self.made)?;
+                self.made.clear();
+            }
+        }
+        out.write_all(&self.made)
     }
 }
 

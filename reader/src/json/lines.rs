@@ -18,9 +18,9 @@ use crate::escape::is_plain;
 use crate::shown::{Shown, ShownSpan};
 use crate::text::{push_integer, utc};
 
-/// Writes lines, and remembers what they have in common.
-pub(crate) struct Lines<'a> {
-    recording: &'a Recording,
+/// Writes lines of a recording, and remembers what they have in common.
+#[derive(Default)]
+pub(crate) struct Lines {
     /// The moment, without what is left of its second.
     second: Second,
     sites: Again<Site>,
@@ -28,24 +28,17 @@ pub(crate) struct Lines<'a> {
     threads: Again<Vec<u8>>,
 }
 
-impl<'a> Lines<'a> {
-    /// Lines of `recording`.
-    pub(crate) fn new(recording: &'a Recording) -> Lines<'a> {
-        Lines {
-            recording,
-            second: Second::default(),
-            sites: Again::default(),
-            spans: Again::default(),
-            threads: Again::default(),
-        }
+impl Lines {
+    /// Forgets what is known of spans, of which more may have been told.
+    pub(crate) fn forget_spans(&mut self) {
+        self.spans.forget();
     }
 
     /// Appends the line of `entry`, its end included.
-    pub(crate) fn push(&mut self, out: &mut Vec<u8>, entry: &Entry) {
-        let recording = self.recording;
+    pub(crate) fn push(&mut self, out: &mut Vec<u8>, recording: &Recording, entry: &Entry) {
         let site = self.sites.get(
             entry.site,
-            |_| true,
+            |site| site.words.is_known || !recording.sites.contains_key(&entry.site),
             || {
                 let site = recording.sites.get(&entry.site);
                 Site::new(site.map(|site| &**site), entry.site)
@@ -71,7 +64,7 @@ impl<'a> Lines<'a> {
         }
         let thread = self.threads.get(
             entry.thread.into(),
-            |_| true,
+            |words| !words.is_empty(),
             || {
                 let thread = recording.threads.get(entry.thread as usize);
                 thread.map_or_else(Vec::new, |thread| part(|map| serialize_thread(map, thread)))
@@ -214,10 +207,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_line_is_what_is_written_of_an_entry_alone(recording in any_recording()) {
-            let mut lines = Lines::new(&recording);
+            let mut lines = Lines::default();
             for entry in recording.entries.iter().chain(&recording.entries) {
                 let (mut line, mut alone) = (Vec::new(), Vec::new());
-                lines.push(&mut line, entry);
+                lines.push(&mut line, &recording, entry);
                 write_line(&mut alone, &Shown::new(&recording, entry)).unwrap();
                 prop_assert_eq!(String::from_utf8(line), String::from_utf8(alone));
             }

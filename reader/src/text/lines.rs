@@ -11,9 +11,8 @@ use ttlog_format::value::{Borrowed, Field};
 use super::{Style, push_address, push_level, push_message, push_name, push_spans, push_value};
 use crate::again::{Again, Around, Role, Second, Words, push_digits};
 
-/// Writes lines, and remembers what they have in common.
+/// Writes lines of a recording, and remembers what they have in common.
 pub(crate) struct Lines<'a> {
-    recording: &'a Recording,
     style: &'a Style,
     /// The time of day, without what is left of its second.
     second: Second,
@@ -22,10 +21,9 @@ pub(crate) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Lines of `recording`.
-    pub(crate) fn new(recording: &'a Recording, style: &'a Style) -> Lines<'a> {
+    /// Lines in this style.
+    pub(crate) fn new(style: &'a Style) -> Lines<'a> {
         Lines {
-            recording,
             style,
             second: Second::default(),
             sites: Again::default(),
@@ -33,15 +31,19 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// Forgets what is known of spans, of which more may have been told.
+    pub(crate) fn forget_spans(&mut self) {
+        self.spans.forget();
+    }
+
     /// Appends the line of `entry`, its end included.
-    pub(crate) fn push(&mut self, out: &mut Vec<u8>, entry: &Entry) {
+    pub(crate) fn push(&mut self, out: &mut Vec<u8>, recording: &Recording, entry: &Entry) {
         self.second.push_time(out, entry.wall_ns, self.style);
-        let site = self.recording.sites.get(&entry.site);
         let words = self.sites.get(
             entry.site,
-            |_| true,
+            |words| words.is_known || !recording.sites.contains_key(&entry.site),
             || {
-                let site = site.map(|site| &**site);
+                let site = recording.sites.get(&entry.site).map(|site| &**site);
                 let mut words = Words::new(site, push_name);
                 push_level(&mut words.head, site.map(|site| site.level), self.style);
                 words
@@ -51,7 +53,7 @@ impl<'a> Lines<'a> {
         if let Some(id) = entry.span {
             let is_good = |around: &Around| around.lasts_at(entry.wall_ns);
             let around = self.spans.get(id.to_u64(), is_good, || {
-                Around::new(self.recording, id, entry.wall_ns, push_spans)
+                Around::new(recording, id, entry.wall_ns, push_spans)
             });
             around.push_to(out);
         }

@@ -121,8 +121,8 @@ fn decoded(bytes: &[u8]) -> u64 {
 fn told(bytes: &Vec<u8>, look: impl Fn(&Entry)) -> u64 {
     let mut stream = Stream::open(bytes).expect("a recording");
     let mut events = 0;
-    while let Some(entry) = stream.next_entry().expect("bytes") {
-        look(&entry);
+    while stream.tell().expect("bytes") {
+        look(stream.told());
         events += 1;
     }
     events

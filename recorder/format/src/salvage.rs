@@ -303,8 +303,8 @@ pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
     // Room for all that there can be, of which what is used is touched: a vector that
     // grows is copied, and what it leaves to the allocator, that keeps in the host.
     let _ = entries.try_reserve_exact(stream.entries_max());
-    while let Some(entry) = stream.next_entry()? {
-        entries.push(entry);
+    while stream.tell()? {
+        entries.push(stream.told().clone());
     }
     let mut recording = stream.into_recording();
     // What was told of a span after an entry says where that is from, too.

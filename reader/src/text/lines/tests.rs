@@ -145,10 +145,10 @@ proptest! {
     ) {
         let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
         let style = Style { zone, colour };
-        let mut lines = Lines::new(&recording, &style);
+        let mut lines = Lines::new(&style);
         for entry in recording.entries.iter().chain(&recording.entries) {
             let mut line = Vec::new();
-            lines.push(&mut line, entry);
+            lines.push(&mut line, &recording, entry);
             let alone = plainly(&Shown::new(&recording, entry), &style) + "\n";
             prop_assert_eq!(String::from_utf8(line).unwrap(), alone);
         }
@@ -162,12 +162,13 @@ fn a_span_is_told_anew_once_it_was_given_a_value() {
         zone: TimeZone::UTC,
         colour: false,
     };
-    let mut lines = Lines::new(&recording, &style);
+    let mut lines = Lines::new(&style);
     let mut at = |millis| {
         let wall_ns = crate::fixture::at(millis);
         let mut line = Vec::new();
         lines.push(
             &mut line,
+            &recording,
             &Entry {
                 wall_ns,
                 ..recording.entries[1].clone()

@@ -19,11 +19,15 @@ pub trait Entries {
     /// that all was told.
     fn recording(&self) -> &Recording;
 
-    /// The next entry, in time order; `None` once all is told.
+    /// Tells the next entry, in time order; false once all is told.
     ///
     /// # Errors
     /// What is told cannot be read.
-    fn next(&mut self) -> io::Result<Option<Entry>>;
+    fn tell(&mut self) -> io::Result<bool>;
+
+    /// The entry that was told last, one that says nothing before there is any. It is made
+    /// in the place of the one before: whoever needs it longer keeps a copy.
+    fn told(&self) -> &Entry;
 
     /// The recording as of what was told last, without its entries.
     fn into_recording(self: Box<Self>) -> Recording;
@@ -56,6 +60,7 @@ pub trait Entries {
 pub struct Whole<'r> {
     recording: &'r Recording,
     next: usize,
+    told: Entry,
     wanted: Wanted,
 }
 
@@ -65,6 +70,7 @@ impl<'r> Whole<'r> {
         Whole {
             recording,
             next: 0,
+            told: Entry::default(),
             wanted: Wanted::default(),
         }
     }
@@ -75,10 +81,17 @@ impl Entries for Whole<'_> {
         self.recording
     }
 
-    fn next(&mut self) -> io::Result<Option<Entry>> {
+    fn tell(&mut self) -> io::Result<bool> {
         let entry = self.recording.entries.get(self.next);
         self.next = self.next.saturating_add(1);
-        Ok(entry.cloned())
+        if let Some(entry) = entry {
+            self.told.clone_from(entry);
+        }
+        Ok(entry.is_some())
+    }
+
+    fn told(&self) -> &Entry {
+        &self.told
     }
 
     fn into_recording(self: Box<Self>) -> Recording {

@@ -36,12 +36,23 @@ impl Default for Kept {
 impl Fields {
     /// Those at the words `start..end` of a block.
     pub(super) fn in_block(block: &Arc<[u64]>, start: usize, end: usize) -> Fields {
-        let position = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
         Fields(Kept::Words {
             block: Arc::clone(block),
             start: position(start),
             end: position(end),
         })
+    }
+
+    /// Puts those at the words `start..end` of a block in the place of these: most are of
+    /// the same block, which then need not be counted in once more.
+    #[inline]
+    pub(super) fn replace(&mut self, by: &Arc<[u64]>, from: usize, to: usize) {
+        match &mut self.0 {
+            Kept::Words { block, start, end } if Arc::ptr_eq(block, by) => {
+                (*start, *end) = (position(from), position(to));
+            }
+            _ => *self = Fields::in_block(by, from, to),
+        }
     }
 
     /// One after the other, up to the first that is none; texts where they lie.
@@ -91,6 +102,12 @@ impl Fields {
             Kept::Read(_) => &[],
         }
     }
+}
+
+/// A place in a block.
+#[inline]
+fn position(at: usize) -> u16 {
+    u16::try_from(at).unwrap_or(u16::MAX)
 }
 
 /// The values of an entry, one after the other.

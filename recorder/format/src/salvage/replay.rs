@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::spans::Spans;
-use super::{Entry, Fields, What};
+use super::{Entry, What};
 use crate::block::HEADER_WORDS;
 use crate::check::Key;
 use crate::record::{self, Kind, Raw, Walk};
@@ -177,24 +177,80 @@ impl Teller {
         }
     }
 
-    /// Tells the record that was found, with ticks where the time will be.
-    pub(super) fn tell_found(&mut self, page: &mut Page, spans: &mut Spans<'_>) -> Option<Entry> {
-        let found = page.next.take()?;
-        let record = Raw {
-            kind: found.kind,
-            position: found.position,
-            words: page.words.get(found.position..found.position + found.len)?,
-            later: 0,
+    /// Tells the record that was found, with ticks where the time will be, and returns
+    /// whether it is an entry.
+    #[inline]
+    pub(super) fn tell_found(
+        &mut self,
+        page: &mut Page,
+        spans: &mut Spans<'_>,
+        entry: &mut Entry,
+    ) -> bool {
+        let Some(found) = page.next.take() else {
+            return false;
         };
-        let mut telling = Telling {
-            teller: self,
-            block: &page.words,
-            spans,
+        let end = found.position + found.len;
+        let Some(words) = page.words.get(found.position..end) else {
+            return false;
         };
-        match found.is_later {
-            false => telling.tell(record),
-            true => telling.tell_later(record),
+        let told = match (found.kind, found.is_later) {
+            (Kind::SpanOpen, true) => self.entered_later(words),
+            (_, true) => Told::of_span(What::Close, words, 2, found.len),
+            (kind, false) => self.told(kind, words, spans),
+        };
+        let Some(told) = told else {
+            return false;
+        };
+        entry.what = told.what;
+        entry.wall_ns = self.ticks;
+        entry.thread = self.thread;
+        entry.site = told.site;
+        entry.span = told.span;
+        let values = (found.position + told.values).min(end);
+        entry.fields.replace(&page.words, values, end);
+        true
+    }
+
+    /// What a record tells; spans and the thread's stack take in what follows from it.
+    #[inline]
+    fn told(&mut self, kind: Kind, words: &[u64], spans: &mut Spans<'_>) -> Option<Told> {
+        match kind {
+            Kind::Event => Some(Told::event(words, self.stack.last().copied(), 3)),
+            Kind::EventIn => Some(Told::event(words, id_at(words, 3), 4)),
+            Kind::EventRoot => Some(Told::event(words, None, 3)),
+            Kind::SpanOpen => {
+                spans.open(words);
+                Told::of_span(What::Open, words, 3, 5)
+            }
+            Kind::SpanEnter => {
+                self.stack.extend(id_at(words, 2));
+                Told::of_span(What::Enter, words, 2, 3)
+            }
+            Kind::SpanExit => {
+                self.leave(id_at(words, 2));
+                Told::of_span(What::Exit, words, 2, 3)
+            }
+            Kind::SpanClose => Told::of_span(What::Close, words, 2, 3),
+            Kind::SpanValues => {
+                spans.values(words);
+                Told::of_span(What::Values, words, 2, 3)
+            }
+            Kind::SpanFollows => Told::of_span(What::Follows(id_at(words, 3)?), words, 2, 4),
+            // These are about other records, or none of a thread's.
+            Kind::Description
+            | Kind::Stack
+            | Kind::CallSite
+            | Kind::Incident
+            | Kind::Frames
+            | Kind::Module
+            | Kind::Symbols => None,
         }
+    }
+
+    /// What the opening of a span says that happened after it.
+    fn entered_later(&mut self, words: &[u64]) -> Option<Told> {
+        self.stack.extend(id_at(words, 3));
+        Told::of_span(What::Enter, words, 3, words.len())
     }
 
     /// Removes the last occurrence of a span, which need not be the innermost.
@@ -219,98 +275,40 @@ fn is_told(record: Raw<'_>) -> bool {
     }
 }
 
-/// A record that is being told.
-struct Telling<'a, 's> {
-    teller: &'a mut Teller,
-    /// Where the record is.
-    block: &'a Arc<[u64]>,
-    spans: &'a mut Spans<'s>,
+/// The id of a span at a place among the words of a record.
+#[inline]
+fn id_at(words: &[u64], at: usize) -> Option<SpanId> {
+    words.get(at).copied().and_then(SpanId::from_u64)
 }
 
-impl Telling<'_, '_> {
+/// What a record tells, beside who told it and when.
+struct Told {
+    what: What,
+    site: u64,
+    span: Option<SpanId>,
+    /// Where the values are among its words.
+    values: usize,
+}
+
+impl Told {
     #[inline]
-    fn tell(&mut self, record: Raw<'_>) -> Option<Entry> {
-        let word = |i: usize| record.words.get(i).copied().unwrap_or(0);
-        let span = |i: usize| SpanId::from_u64(word(i));
-        match record.kind {
-            Kind::Event => self.event(record, self.teller.stack.last().copied(), 3),
-            Kind::EventIn => self.event(record, span(3), 4),
-            Kind::EventRoot => self.event(record, None, 3),
-            Kind::SpanOpen => {
-                self.spans.open(record.words);
-                self.happened(record, What::Open, span(3), 5)
-            }
-            Kind::SpanEnter => {
-                self.teller.stack.extend(span(2));
-                self.happened(record, What::Enter, span(2), 3)
-            }
-            Kind::SpanExit => {
-                self.teller.leave(span(2));
-                self.happened(record, What::Exit, span(2), 3)
-            }
-            Kind::SpanClose => self.happened(record, What::Close, span(2), 3),
-            Kind::SpanValues => {
-                self.spans.values(record.words);
-                self.happened(record, What::Values, span(2), 3)
-            }
-            Kind::SpanFollows => self.happened(record, What::Follows(span(3)?), span(2), 4),
-            // These are about other records, or none of a thread's.
-            Kind::Description
-            | Kind::Stack
-            | Kind::CallSite
-            | Kind::Incident
-            | Kind::Frames
-            | Kind::Module
-            | Kind::Symbols => None,
-        }
-    }
-
-    /// Tells what a record says that happened after it.
-    fn tell_later(&mut self, record: Raw<'_>) -> Option<Entry> {
-        let span = |i: usize| SpanId::from_u64(record.words.get(i).copied().unwrap_or(0));
-        let none = record.words.len();
-        match record.kind {
-            Kind::SpanOpen => {
-                self.teller.stack.extend(span(3));
-                self.happened(record, What::Enter, span(3), none)
-            }
-            Kind::SpanExit => self.happened(record, What::Close, span(2), none),
-            _ => None,
-        }
-    }
-
-    fn event(&self, record: Raw<'_>, span: Option<SpanId>, values: usize) -> Option<Entry> {
-        let site = record.words.get(2).copied().unwrap_or(0);
-        Some(self.entry(record, What::Event, site, span, values))
-    }
-
-    fn happened(
-        &self,
-        record: Raw<'_>,
-        what: What,
-        span: Option<SpanId>,
-        values: usize,
-    ) -> Option<Entry> {
-        Some(self.entry(record, what, 0, Some(span?), values))
-    }
-
-    fn entry(
-        &self,
-        record: Raw<'_>,
-        what: What,
-        site: u64,
-        span: Option<SpanId>,
-        values: usize,
-    ) -> Entry {
-        let end = record.position + record.words.len();
-        let start = (record.position + values).min(end);
-        Entry {
-            what,
-            wall_ns: self.teller.ticks,
-            thread: self.teller.thread,
-            site,
+    fn event(words: &[u64], span: Option<SpanId>, values: usize) -> Told {
+        Told {
+            what: What::Event,
+            site: words.get(2).copied().unwrap_or(0),
             span,
-            fields: Fields::in_block(self.block, start, end),
+            values,
         }
+    }
+
+    /// What happened to the span whose id is at `span`, if it has one.
+    #[inline]
+    fn of_span(what: What, words: &[u64], span: usize, values: usize) -> Option<Told> {
+        Some(Told {
+            what,
+            site: 0,
+            span: Some(id_at(words, span)?),
+            values,
+        })
     }
 }

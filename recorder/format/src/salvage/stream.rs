@@ -56,6 +56,12 @@ pub struct Stream<'s, S: ?Sized> {
     sites_seen: [u64; SITES_SEEN],
     last_ns: Option<u64>,
     is_over: bool,
+    /// Room for a block that is read.
+    words: Box<[u64; BLOCK_WORDS]>,
+    /// Index of the thread that told an entry last.
+    told_by: usize,
+    /// What was told before there is anything.
+    nothing: Entry,
     recording: Recording,
 }
 
@@ -67,6 +73,8 @@ struct Telling {
     /// The one of them that is next, or being told.
     at: u32,
     page: Option<Box<Page>>,
+    /// What it told last, made in the place of the one before: most are of the same block.
+    told: Entry,
     covered_ns: Option<(u64, u64)>,
 }
 
@@ -119,6 +127,9 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
             sites_seen: [0; SITES_SEEN],
             last_ns: None,
             is_over: false,
+            words: Box::new([0; BLOCK_WORDS]),
+            told_by: usize::MAX,
+            nothing: Entry::default(),
             file,
             pool,
             timeline,
@@ -154,6 +165,7 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         (self.known, self.recording.spans) = self.before.clone();
         self.accounts[1] = self.accounts[0];
         (self.near, self.last_ns, self.is_over) = (0, None, false);
+        self.told_by = usize::MAX;
         self.next.clear();
         for (index, telling) in (0..).zip(&mut self.threads) {
             *telling = Telling::new(index, telling.chain.clone());
@@ -175,17 +187,18 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         self.recording
     }
 
-    /// The next entry, in time order, a thread's own in their order; `None` once all is
-    /// told.
+    /// Tells the next entry, in time order, a thread's own in their order; false once all
+    /// is told.
     ///
     /// # Errors
     /// The bytes cannot be read.
     ///
     /// # Panics
     /// Never.
-    pub fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
+    pub fn tell(&mut self) -> Result<bool, Error> {
+        self.let_go();
         while let Some(&Reverse((_, index))) = self.next.peek() {
-            let told = self.tell(index as usize)?;
+            let told = self.tell_of(index as usize)?;
             let next = self.find(index as usize)?;
             if let Some(mut top) = self.next.peek_mut() {
                 match next {
@@ -193,29 +206,46 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
                     None => drop(PeekMut::pop(top)),
                 }
             }
-            if told.is_some() {
-                return Ok(told);
+            if told {
+                return Ok(true);
             }
         }
         if !self.is_over {
             self.settle();
         }
-        Ok(None)
+        Ok(false)
+    }
+
+    /// The entry that was told last, made in the place of an earlier one.
+    pub fn told(&self) -> &Entry {
+        let telling = self.threads.get(self.told_by);
+        telling.map_or(&self.nothing, |telling| &telling.told)
+    }
+
+    /// Lets go of the block of the entry that was told last, if that is over.
+    fn let_go(&mut self) {
+        if let Some(telling) = self.threads.get_mut(self.told_by)
+            && telling.page.is_none()
+        {
+            telling.told = Entry::default();
+        }
     }
 
     /// Tells the entry that was found of a thread, or begins its next block.
-    fn tell(&mut self, index: usize) -> Result<Option<Entry>, Error> {
+    fn tell_of(&mut self, index: usize) -> Result<bool, Error> {
         let telling = &mut self.threads[index];
         let Some(page) = &mut telling.page else {
             self.begin_block(index)?;
-            return Ok(None);
+            return Ok(false);
         };
         let mut spans = spans(&self.timeline, &mut self.known, &mut self.recording);
-        let mut told = telling.teller.tell_found(page, &mut spans);
-        if let Some(entry) = &mut told {
-            self.finish(entry);
+        let told = &mut telling.told;
+        let is_told = telling.teller.tell_found(page, &mut spans, told);
+        if is_told {
+            self.told_by = index;
+            self.finish(index);
         }
-        Ok(told)
+        Ok(is_told)
     }
 
     /// Finds a thread's next entry, and tells when that is.
@@ -251,7 +281,7 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         let is_kept = kept.is_some();
         let words = match kept {
             Some(words) => Some(Arc::clone(words)),
-            None => read_block(&self.file, &self.pool, place)?,
+            None => read_block(&self.file, &self.pool, place, &mut self.words)?,
         };
         let Some(block) = self.pool.block_mut(place) else {
             return Ok(());
@@ -308,20 +338,21 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         spans.forget_oldest(named);
     }
 
-    /// Dates an entry, whose turn has come, and tells spans and threads what follows
-    /// from it.
-    fn finish(&mut self, entry: &mut Entry) {
+    /// Dates a thread's entry, whose turn has come, and tells spans and threads what
+    /// follows from it.
+    fn finish(&mut self, index: usize) {
+        let telling = &mut self.threads[index];
+        let entry = &mut telling.told;
         entry.wall_ns = self.timeline.wall_ns_near(entry.wall_ns, &mut self.near);
         self.last_ns = Some(entry.wall_ns);
-        if let Some(telling) = self.threads.get_mut(entry.thread as usize) {
-            let first = telling.covered_ns.map_or(entry.wall_ns, |(first, _)| first);
-            telling.covered_ns = Some((first, entry.wall_ns));
-        }
+        let first = telling.covered_ns.map_or(entry.wall_ns, |(first, _)| first);
+        telling.covered_ns = Some((first, entry.wall_ns));
         if entry.what == What::Event {
-            let is_known = self.knows_site(entry.site);
             let account = &mut self.accounts[1];
             account.truncated += u64::from(entry.fields.are_truncated());
-            account.events_without_site += u64::from(!is_known);
+            let site = entry.site;
+            let is_known = self.knows_site(site);
+            self.accounts[1].events_without_site += u64::from(!is_known);
             return;
         }
         let Some(id) = entry.span else {
@@ -377,6 +408,7 @@ impl Telling {
             at: chain.start,
             chain,
             page: None,
+            told: Entry::default(),
             covered_ns: None,
         }
     }
@@ -425,13 +457,13 @@ fn read_block<S: Source + ?Sized>(
     file: &File<'_, S>,
     pool: &Pool,
     place: u32,
+    words: &mut [u64; BLOCK_WORDS],
 ) -> Result<Option<Arc<[u64]>>, Error> {
     let Some(block) = pool.block(place) else {
         return Ok(None);
     };
-    let mut words = [0; BLOCK_WORDS];
-    let found = file.read_words(&mut words, file.header.layout.block_offset(place))?;
-    if found == BLOCK_BYTES && !is_of_life(&words, block.sequence) {
+    let found = file.read_words(words, file.header.layout.block_offset(place))?;
+    if found == BLOCK_BYTES && !is_of_life(words, block.sequence) {
         return Ok(None);
     }
     Ok(words.get(..block.end()).map(Arc::from))
@@ -447,11 +479,15 @@ impl<S: Source + ?Sized> Entries for Stream<'_, S> {
         &self.recording
     }
 
-    fn next(&mut self) -> io::Result<Option<Entry>> {
-        self.next_entry().map_err(|error| match error {
+    fn tell(&mut self) -> io::Result<bool> {
+        Stream::tell(self).map_err(|error| match error {
             Error::Read(error) => error,
             other => io::Error::other(format!("{other:?}")),
         })
+    }
+
+    fn told(&self) -> &Entry {
+        Stream::told(self)
     }
 
     fn into_recording(self: Box<Self>) -> Recording {

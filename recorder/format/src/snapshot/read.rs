@@ -97,6 +97,7 @@ impl<R: Read> Reading<R> {
 /// A snapshot, of which the tables are in memory, and the events are told from its bytes.
 pub struct Told<R: Read + Seek> {
     reading: Reading<Shared<R>>,
+    told: Entry,
     bytes: Shared<R>,
     len: u64,
     wanted: Wanted,
@@ -114,6 +115,7 @@ impl<R: Read + Seek> Told<R> {
         let bytes = Shared(Rc::new(RefCell::new(bytes)));
         Ok(Told {
             reading: Reading::begin(bytes.clone(), len)?,
+            told: Entry::default(),
             bytes,
             len,
             wanted: Wanted::default(),
@@ -131,8 +133,16 @@ impl<R: Read + Seek> Entries for Told<R> {
         &self.reading.recording
     }
 
-    fn next(&mut self) -> io::Result<Option<Entry>> {
-        Ok(self.reading.next_entry())
+    fn tell(&mut self) -> io::Result<bool> {
+        let Some(entry) = self.reading.next_entry() else {
+            return Ok(false);
+        };
+        self.told = entry;
+        Ok(true)
+    }
+
+    fn told(&self) -> &Entry {
+        &self.told
     }
 
     fn into_recording(self: Box<Self>) -> Recording {

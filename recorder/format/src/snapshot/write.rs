@@ -57,8 +57,9 @@ impl Part {
             Ok(())
         };
         let mut named = Named::default();
-        while let Some(entry) = entries.next()? {
-            if window.holds(&entry) {
+        while entries.tell()? {
+            let entry = entries.told();
+            if window.holds(entry) {
                 shown += 1;
                 named.add(entry.site);
                 entry.span.into_iter().for_each(|id| entries.want(id));
@@ -169,8 +170,9 @@ impl Part {
         };
         let mut window = Window::from(self.from_ns);
         entries.rewind()?;
-        while let Some(entry) = entries.next()? {
-            if window.holds(&entry) {
+        while entries.tell()? {
+            let entry = entries.told();
+            if window.holds(entry) {
                 entry.span.into_iter().for_each(|id| entries.want(id));
             }
             entries.wanted(&mut give)?;
@@ -185,11 +187,10 @@ impl Part {
     ) -> io::Result<()> {
         let mut window = Window::from(self.from_ns);
         entries.rewind()?;
-        while items.left > 0
-            && let Some(entry) = entries.next()?
-        {
-            if window.holds(&entry) {
-                items.put(&Item::Event(&entry))?;
+        while items.left > 0 && entries.tell()? {
+            let entry = entries.told();
+            if window.holds(entry) {
+                items.put(&Item::Event(entry))?;
             }
         }
         Ok(())

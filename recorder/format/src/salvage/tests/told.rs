@@ -19,8 +19,8 @@ fn told<S: Source + ?Sized>(source: &S) -> Result<Stream<'_, S>, Error> {
 
 fn rest<S: Source + ?Sized>(stream: &mut Stream<'_, S>) -> Vec<Entry> {
     let mut entries = Vec::new();
-    while let Some(entry) = stream.next_entry().unwrap() {
-        entries.push(entry);
+    while stream.tell().unwrap() {
+        entries.push(stream.told().clone());
     }
     entries
 }
@@ -72,8 +72,8 @@ fn requests(blocks: u32, threads: u32, requests: u32, are_closed: bool) -> Image
 fn most_known(image: &Image, spans: usize) -> usize {
     let mut stream = told_with(&image.bytes, spans).unwrap();
     let mut most = 0;
-    while let Some(entry) = stream.next_entry().unwrap() {
-        let recording = stream.recording();
+    while stream.tell().unwrap() {
+        let (entry, recording) = (stream.told(), stream.recording());
         let context = recording.context(entry.span);
         let is_request = entry.span.is_some_and(|id| id.slot() >= Some(100));
         let depth = if is_request { 2 } else { 1 };
@@ -91,7 +91,7 @@ fn it_is_what_is_read_at_once() {
         assert_same(&mut stream, &whole, "the first time");
         stream.rewind().unwrap();
         assert_same(&mut stream, &whole, "again");
-        assert_eq!(stream.next_entry().unwrap(), None);
+        assert!(!stream.tell().unwrap());
     }
 }
 
