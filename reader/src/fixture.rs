@@ -119,7 +119,7 @@ fn fields(values: impl IntoIterator<Item = Value>) -> Vec<Field> {
         .collect()
 }
 
-fn spans() -> HashMap<SpanId, Span> {
+fn spans() -> HashMap<SpanId, Arc<Span>> {
     let rows = |rows| Field {
         index: 1,
         value: Value::U64(rows),
@@ -128,14 +128,16 @@ fn spans() -> HashMap<SpanId, Span> {
         index: 0,
         value: string("users"),
     };
-    let span = |id, site, parent, fields| Span {
-        id: Some(id),
-        site,
-        parent,
-        opened_ns: at(0),
-        fields,
-        open: true,
-        entered_ns: None,
+    let span = |id, site, parent, fields| {
+        Arc::new(Span {
+            id: Some(id),
+            site,
+            parent,
+            opened_ns: at(0),
+            fields,
+            open: true,
+            entered_ns: None,
+        })
     };
     let id = Field {
         index: 0,
@@ -254,7 +256,7 @@ pub(crate) fn idle_pairs(pairs: u32) -> Recording {
         let number = Value::U64(millis);
         let mut add = |id, site, parent, value| {
             let span = idle(id, site, parent, at(millis), value);
-            recording.spans.insert(id, span);
+            recording.spans.insert(id, span.into());
         };
         add(outer, 1, None, number);
         add(inner, 2, Some(outer), string("users"));
@@ -270,7 +272,7 @@ pub(crate) fn idle_chain(depth: u32) -> Recording {
         let id = SpanId::in_slot(i, 1);
         let parent = i.checked_sub(1).map(|before| SpanId::in_slot(before, 1));
         let span = idle(id, 2, parent, at(i.into()), string("users"));
-        recording.spans.insert(id, span);
+        recording.spans.insert(id, span.into());
     }
     recording
 }

@@ -185,6 +185,7 @@ mod tests {
     use crate::fixture::{self, at};
     use crate::text::Style;
     use jiff::tz::TimeZone;
+    use std::sync::Arc;
     use ttlog_format::salvage::{Recording, Thread};
     use ttlog_format::verdict::{Kind, Verdict, Who};
 
@@ -404,12 +405,8 @@ events: 4 of 6 readable, 1 overwritten, 1 dropped; the last 6.0 ms are covered
     #[test]
     fn a_span_that_is_closed_is_not_one_that_a_thread_is_in() {
         let mut opened = panicked();
-        opened
-            .recording
-            .spans
-            .get_mut(&fixture::query())
-            .unwrap()
-            .open = false;
+        let query = opened.recording.spans.get_mut(&fixture::query());
+        Arc::make_mut(query.unwrap()).open = false;
         assert_eq!(
             json(&opened)["threads"][0]["spans"]
                 .as_array()

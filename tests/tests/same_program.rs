@@ -51,7 +51,10 @@ fn told(recording: &Recording, entry: &Entry) -> String {
         .collect();
     let what = match entry.what {
         Happened::Follows(from) => {
-            format!("Follows {:?}", recording.spans.get(&from).map(name))
+            format!(
+                "Follows {:?}",
+                recording.spans.get(&from).map(|span| name(span))
+            )
         }
         what => format!("{what:?}"),
     };

@@ -53,7 +53,7 @@ pub(super) fn ancestors<'a>(
     while let Some(id) = next
         && ancestors.len() < most
     {
-        let parent = recording.spans.get(&id);
+        let parent = recording.spans.get(&id).map(|span| &**span);
         ancestors.push(parent);
         next = parent.and_then(|parent| parent.parent);
     }
@@ -212,6 +212,7 @@ fn in_circle(from: usize, above: &[Option<usize>], passed: &mut [bool]) -> usize
 mod tests {
     use super::*;
     use crate::fixture;
+    use std::sync::Arc;
 
     fn counts(forest: &Forest<'_>) -> Vec<(usize, Vec<usize>)> {
         let within = |group: &Group| group.within.iter().map(|&(_, count)| count).collect();
@@ -250,7 +251,8 @@ mod tests {
     fn spans_that_are_their_own_ancestors_are_each_shown_once() {
         let mut recording = fixture::idle_chain(3_000);
         let ids: Vec<SpanId> = spans(&recording).iter().map(|idle| idle.id).collect();
-        recording.spans.get_mut(&ids[0]).unwrap().parent = ids.last().copied();
+        let first = recording.spans.get_mut(&ids[0]).unwrap();
+        Arc::make_mut(first).parent = ids.last().copied();
         let idle = spans(&recording);
         let forest = Forest::new(&recording, &idle);
         assert_eq!(counts(&forest), [(1, vec![2_999])]);
@@ -262,7 +264,7 @@ mod tests {
     fn every_span_its_own_parent_is_no_more_work_than_one() {
         let mut recording = fixture::idle_pairs(1_500);
         for (id, span) in &mut recording.spans {
-            span.parent = Some(*id);
+            Arc::make_mut(span).parent = Some(*id);
         }
         let idle = spans(&recording);
         let roots: usize = Forest::new(&recording, &idle)

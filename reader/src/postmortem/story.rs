@@ -163,7 +163,10 @@ fn newest_of_note<'a>(recording: &'a Recording, last: &[Vec<&Entry>]) -> Vec<Opt
 fn stack<'a>(recording: &'a Recording, thread: &Thread) -> Vec<(SpanId, Option<&'a Span>)> {
     let ledger = &recording.ledger;
     let whole = ledger.damaged_spans == 0 && ledger.missing_bytes == 0;
-    let found = thread.stack.iter().map(|id| (*id, recording.spans.get(id)));
+    let found = thread
+        .stack
+        .iter()
+        .map(|id| (*id, recording.spans.get(id).map(|span| &**span)));
     found
         .filter(|(id, span)| !whole || id.slot().is_none() || span.is_none_or(|span| span.open))
         .collect()

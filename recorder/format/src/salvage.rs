@@ -107,8 +107,9 @@ pub struct Recording {
     pub threads: Vec<Thread>,
     /// The account.
     pub ledger: Ledger,
-    /// Every span of which anything is known, by id.
-    pub spans: HashMap<SpanId, Span>,
+    /// Every span of which anything is known, by id; whoever wants one as it is now, while
+    /// more is told of it, shares it.
+    pub spans: HashMap<SpanId, Arc<Span>>,
     /// Events and what happened to spans, in time order; a thread's own in their order.
     /// None where they are told one after the other, by [`Entries`].
     pub entries: Vec<Entry>,
@@ -330,7 +331,7 @@ impl Recording {
             let Some(span) = self.spans.get(&id) else {
                 break;
             };
-            context.push((id, span));
+            context.push((id, &**span));
             next = span.parent;
         }
         context.reverse();

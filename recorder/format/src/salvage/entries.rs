@@ -149,7 +149,7 @@ impl Wanted {
         let mut found: Vec<SpanId> = found.into_iter().collect();
         found.sort_unstable();
         let spans = found.iter().filter_map(|id| recording.spans.get(id));
-        spans.into_iter().try_for_each(give)
+        spans.into_iter().try_for_each(|span| give(span))
     }
 }
 

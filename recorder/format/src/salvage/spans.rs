@@ -9,6 +9,7 @@
 //! those first of which nothing was told for longest.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use super::file::File;
 use super::timeline::Timeline;
@@ -47,7 +48,7 @@ pub(super) struct Known {
     /// Blocks that were begun.
     moment: u64,
     /// Those that were wanted, and are forgotten.
-    forgotten: Vec<Span>,
+    forgotten: Vec<Arc<Span>>,
 }
 
 /// What is known of a span, in ticks.
@@ -85,7 +86,7 @@ pub(super) struct Spans<'a> {
     pub(super) timeline: &'a Timeline,
     pub(super) known: &'a mut Known,
     /// The spans themselves, with wall-clock times.
-    pub(super) told: &'a mut HashMap<SpanId, Span>,
+    pub(super) told: &'a mut HashMap<SpanId, Arc<Span>>,
 }
 
 impl Known {
@@ -127,12 +128,12 @@ impl Known {
     }
 
     /// The wanted spans that were forgotten since.
-    pub(super) fn take_forgotten(&mut self) -> Vec<Span> {
+    pub(super) fn take_forgotten(&mut self) -> Vec<Arc<Span>> {
         std::mem::take(&mut self.forgotten)
     }
 
     /// Spans that are wanted, open or held, and those around them, by their ids.
-    pub(super) fn remaining(&self, told: &HashMap<SpanId, Span>) -> Vec<SpanId> {
+    pub(super) fn remaining(&self, told: &HashMap<SpanId, Arc<Span>>) -> Vec<SpanId> {
         let mut next: Vec<SpanId> = told
             .iter()
             .filter(|(id, span)| {
@@ -264,11 +265,13 @@ impl Spans<'_> {
     fn entry(&mut self, id: SpanId) -> (&mut About, &mut Span) {
         let about = self.known.about.entry(id).or_default();
         about.told = self.known.moment;
-        let span = self.told.entry(id).or_insert_with(|| Span {
-            id: Some(id),
-            ..Span::default()
+        let span = self.told.entry(id).or_insert_with(|| {
+            Arc::new(Span {
+                id: Some(id),
+                ..Span::default()
+            })
         });
-        (about, span)
+        (about, Arc::make_mut(span))
     }
 
     fn keep(&mut self, id: SpanId, ticks: u64, values: &[u64]) {

@@ -50,7 +50,7 @@ pub struct Stream<'s, S: ?Sized> {
     next: BinaryHeap<Reverse<(u64, u32)>>,
     known: Known,
     /// What is known of spans before anything is told.
-    before: (Known, HashMap<SpanId, Span>),
+    before: (Known, HashMap<SpanId, Arc<Span>>),
     /// The account before anything is told, and what is counted since.
     accounts: [Ledger; 2],
     sites_seen: [u64; SITES_SEEN],
@@ -361,7 +361,8 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         if let Some(span) = self.recording.spans.get_mut(&id) {
             entry.site = span.site;
             if entry.what == What::Enter {
-                span.entered_ns = span.entered_ns.max(Some(entry.wall_ns));
+                let entered_ns = span.entered_ns.max(Some(entry.wall_ns));
+                Arc::make_mut(span).entered_ns = entered_ns;
             }
         }
         if entry.what == What::Close {
@@ -515,7 +516,7 @@ impl<S: Source + ?Sized> Entries for Stream<'_, S> {
         self.known
             .take_forgotten()
             .iter()
-            .try_for_each(&mut *give)?;
+            .try_for_each(|span| give(span))?;
         if self.is_over {
             for id in always_wanted(&self.recording) {
                 self.known.want(id);
@@ -524,7 +525,7 @@ impl<S: Source + ?Sized> Entries for Stream<'_, S> {
             let spans = remaining
                 .iter()
                 .filter_map(|id| self.recording.spans.get(id));
-            spans.into_iter().try_for_each(give)?;
+            spans.into_iter().try_for_each(|span| give(span))?;
         }
         Ok(())
     }

@@ -246,7 +246,7 @@ fn take_in(recording: &mut Recording, item: AnyItem) -> Option<Entry> {
         return item.event;
     }
     if let Some(span) = item.span {
-        recording.spans.extend(span.id.map(|id| (id, *span)));
+        recording.spans.extend(span.id.map(|id| (id, span.into())));
     } else if let Some(site) = item.call_site {
         recording.sites.insert(site.address, Arc::new(*site));
     } else {

@@ -138,9 +138,9 @@ fn open_spans_are_there_with_their_parents_however_old() {
         ..Span::default()
     };
     whole.spans = [
-        (id(1), span(1, None, false)),
-        (id(2), span(2, Some(id(1)), true)),
-        (id(3), span(3, None, false)),
+        (id(1), span(1, None, false).into()),
+        (id(2), span(2, Some(id(1)), true).into()),
+        (id(3), span(3, None, false).into()),
     ]
     .into();
     let (read, _) = reread(&snapshot(&whole, Some(0))).unwrap();
