@@ -20,7 +20,7 @@
 //! Where that takes longer than a second and stderr is a terminal, a line on it says how
 //! far it has come; it is wiped out before anything else is said.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Stdout, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -146,12 +146,12 @@ fn run_export(program: &str, asked: &export::Arguments) -> ExitCode {
 const TO_SHOW: u64 = 2;
 const TO_EXPORT: u64 = 4;
 
-type Out<'p> = BufWriter<Beside<'p, StdoutLock<'static>>>;
+type Out<'p> = BufWriter<Beside<'p, Stdout>>;
 
 /// Runs a command, and makes an exit status of what it came to.
 fn run(program: &str, command: impl FnOnce(&mut Run<'_, '_>)) -> ExitCode {
     let progress = Progress::new();
-    let out = Beside::new(io::stdout().lock(), &progress);
+    let out = Beside::new(io::stdout(), &progress);
     let mut run = Run {
         program,
         out: BufWriter::with_capacity(1 << 16, out),

@@ -7,9 +7,9 @@
 //! What counts is bytes that were read. Whoever shows a recording goes over it several
 //! times, and knows how often.
 
-use std::cell::Cell;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ttlog_format::salvage::Source;
@@ -30,19 +30,24 @@ const COLUMNS: usize = 78;
 const BAR: usize = 20;
 const NAME: usize = 36;
 
-/// How far a command has come.
+/// How far a command has come, some of whose threads read while others write.
 pub(crate) struct Progress {
     begun: Instant,
     is_wanted: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
     /// What is being read, and which of how many that is.
-    name: Cell<String>,
+    name: String,
     /// Bytes that were read of it, that will have been, and at which the clock is asked.
-    passed: Cell<u64>,
-    all: Cell<u64>,
-    next: Cell<u64>,
-    drawn: Cell<Option<Instant>>,
+    passed: u64,
+    all: u64,
+    next: u64,
+    drawn: Option<Instant>,
     /// Whether lines are written where it would be.
-    is_over: Cell<bool>,
+    is_over: bool,
 }
 
 impl Progress {
@@ -55,13 +60,12 @@ impl Progress {
         Progress {
             begun: Instant::now(),
             is_wanted,
-            name: Cell::default(),
-            passed: Cell::default(),
-            all: Cell::default(),
-            next: Cell::new(STEP),
-            drawn: Cell::default(),
-            is_over: Cell::default(),
+            state: Mutex::default(),
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// So many bytes will be read of `path`, the `at`th of `inputs`, from 1.
@@ -72,36 +76,53 @@ impl Progress {
             1 => String::new(),
             inputs => format!("{at} of {inputs}: "),
         };
-        self.name.set(format!("{which}{name}"));
-        self.passed.set(0);
-        self.next.set(STEP);
-        self.all.set(bytes);
-        self.is_over.set(false);
+        let mut state = self.state();
+        *state = State {
+            name: format!("{which}{name}"),
+            all: bytes,
+            next: STEP,
+            drawn: state.drawn,
+            ..State::default()
+        };
     }
 
     fn pass(&self, bytes: usize) {
-        let passed = self.passed.get().saturating_add(bytes as u64);
-        self.passed.set(passed);
-        if self.is_wanted && passed >= self.next.get() {
-            self.next.set(passed.saturating_add(STEP));
-            self.look(Instant::now());
+        if !self.is_wanted {
+            return;
         }
-    }
-
-    fn look(&self, now: Instant) {
-        let waited = self.drawn.get().is_none_or(|drawn| now - drawn >= EVERY);
-        if !self.is_over.get() && waited && now - self.begun >= PATIENCE {
-            self.drawn.set(Some(now));
-            let name = self.name.take();
-            let line = line(&name, self.passed.get(), self.all.get());
-            self.name.set(name);
-            // Whether anybody sees it changes nothing.
-            let _ = write!(io::stderr(), "\r{line:COLUMNS$}\r");
+        let mut state = self.state();
+        state.passed = state.passed.saturating_add(bytes as u64);
+        if state.passed >= state.next {
+            state.next = state.passed.saturating_add(STEP);
+            state.look(Instant::now(), self.begun);
         }
     }
 
     /// Wipes the line out.
     pub(crate) fn clear(&self) {
+        self.state().clear();
+    }
+
+    /// Wipes the line out, and writes none from now on: lines are where it would be.
+    fn make_way(&self) {
+        let mut state = self.state();
+        state.is_over = true;
+        state.clear();
+    }
+}
+
+impl State {
+    fn look(&mut self, now: Instant, begun: Instant) {
+        let waited = self.drawn.is_none_or(|drawn| now - drawn >= EVERY);
+        if !self.is_over && waited && now - begun >= PATIENCE {
+            self.drawn = Some(now);
+            let line = line(&self.name, self.passed, self.all);
+            // Whether anybody sees it changes nothing.
+            let _ = write!(io::stderr(), "\r{line:COLUMNS$}\r");
+        }
+    }
+
+    fn clear(&mut self) {
         if self.drawn.take().is_some() {
             let _ = write!(io::stderr(), "\r{:COLUMNS$}\r", "");
         }
@@ -169,8 +190,7 @@ impl<'p, W: Write + IsTerminal> Beside<'p, W> {
 impl<W: Write> Write for Beside<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_terminal {
-            self.progress.is_over.set(true);
-            self.progress.clear();
+            self.progress.make_way();
         }
         self.out.write(bytes)
     }
@@ -189,7 +209,7 @@ mod tests {
         let progress = Progress::wanted(false);
         let name = "x".repeat(300);
         progress.begin(Path::new(&name), 10, (10, 10));
-        let text = line(&progress.name.take(), 3, 10);
+        let text = line(&progress.state().name, 3, 10);
         assert!(
             text.starts_with("[######..............]  30 %  10 of 10: xx"),
             "{text}"
@@ -209,15 +229,18 @@ mod tests {
         };
         let mut buffer = vec![0; 2 * STEP as usize];
         assert_eq!(watched.read_at(&mut buffer, STEP * 2).unwrap() as u64, STEP);
-        assert_eq!(progress.passed.get(), STEP);
-        assert_eq!(progress.next.get(), 2 * STEP);
+        let begun = progress.begun;
+        let look = |after: Duration| {
+            let mut state = progress.state();
+            state.look(begun + after, begun);
+            state.drawn
+        };
+        assert_eq!(progress.state().passed, STEP);
+        assert_eq!(progress.state().next, 2 * STEP);
         // Before a second is over, nothing is drawn; after it, it is.
-        assert_eq!(progress.drawn.get(), None);
-        progress.look(progress.begun + PATIENCE);
-        assert!(progress.drawn.get().is_some());
-        progress.clear();
-        progress.is_over.set(true);
-        progress.look(progress.begun + 3 * PATIENCE);
-        assert_eq!(progress.drawn.get(), None, "lines are there");
+        assert_eq!(progress.state().drawn, None);
+        assert!(look(PATIENCE).is_some());
+        progress.make_way();
+        assert_eq!(look(3 * PATIENCE), None, "lines are there");
     }
 }

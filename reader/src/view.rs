@@ -27,18 +27,20 @@
 //! second; where lines are written to a terminal, too, only until the first of them: they
 //! would mix, and whoever sees lines coming needs nothing else.
 
+mod lines;
+
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::ValueEnum;
 use ttlog_format::salvage::{ENTRIES_AROUND, Entry, Ledger, Recording};
 
 use crate::error::Error;
 use crate::filter::{Filter, Severity};
-use crate::json;
 use crate::output::Look;
 use crate::reading::Reading;
-use crate::text::{self, Style};
+
+use lines::{Show, Writer};
 
 /// Show the events of recordings, oldest first
 #[derive(Clone, Debug, clap::Args)]
@@ -88,7 +90,7 @@ enum Output {
 pub(crate) fn write(
     mut reading: Reading<'_>,
     asked: &Arguments,
-    mut out: impl Write,
+    out: impl Write + Send,
 ) -> Result<Ledger, Error> {
     let filter = Filter {
         severity: asked.level,
@@ -96,18 +98,26 @@ pub(crate) fn write(
     };
     let passes = |recording: &Recording, entry: &Entry| filter.passes(recording, entry);
     let style = asked.look.style();
-    let mut lines = Lines::new(asked.output, &style);
-    let mut show = |recording: &Recording, entries: &[Entry]| {
-        let written = lines.write(recording, entries, &mut out);
-        written.map_err(Error::output)
-    };
-    if let Some(most) = asked.lines {
-        let mut last = reading.last(most, passes)?;
-        show(reading.entries.recording(), last.make_contiguous())?;
-        return Ok(reading.entries.recording().ledger);
-    }
-    let mut entries = Vec::with_capacity(ENTRIES_AROUND);
+    let writer = Writer::new(asked.output, &style, out);
+    lines::write_beside(writer, |show| match asked.lines {
+        Some(most) => {
+            let last = reading.last(most, passes)?;
+            show(reading.entries.recording(), last.into());
+            Ok(())
+        }
+        None => tell(&mut reading, passes, show),
+    })?;
+    Ok(reading.entries.recording().ledger)
+}
+
+/// Has all entries told, and those that pass shown, as long as that can be done.
+fn tell(
+    reading: &mut Reading<'_>,
+    passes: impl Fn(&Recording, &Entry) -> bool,
+    show: Show<'_>,
+) -> Result<(), Error> {
     loop {
+        let mut entries = Vec::with_capacity(ENTRIES_AROUND);
         let mut told = 0;
         while told < ENTRIES_AROUND && reading.tell()? {
             told += 1;
@@ -116,63 +126,9 @@ pub(crate) fn write(
                 entries.push(entry.clone());
             }
         }
-        show(reading.entries.recording(), &entries)?;
-        entries.clear();
-        if told == 0 {
-            return Ok(reading.entries.recording().ledger);
+        if told == 0 || !show(reading.entries.recording(), entries) {
+            return Ok(());
         }
-    }
-}
-
-/// Bytes of lines that are written at once.
-const WRITTEN_BYTES: usize = 1 << 17;
-
-/// Lines that are written of one recording.
-struct Lines<'s> {
-    /// Those that are not written yet.
-    made: Vec<u8>,
-    maker: Maker<'s>,
-}
-
-enum Maker<'s> {
-    Short(text::Lines<'s>),
-    Json(json::Lines),
-}
-
-impl<'s> Lines<'s> {
-    fn new(output: Output, style: &'s Style) -> Lines<'s> {
-        Lines {
-            made: Vec::new(),
-            maker: match output {
-                Output::Short => Maker::Short(text::Lines::new(style)),
-                Output::Json => Maker::Json(json::Lines::default()),
-            },
-        }
-    }
-
-    /// Writes a line of each of some entries, which were told since those before.
-    fn write(
-        &mut self,
-        recording: &Recording,
-        entries: &[Entry],
-        mut out: impl Write,
-    ) -> io::Result<()> {
-        match &mut self.maker {
-            Maker::Short(lines) => lines.forget_spans(),
-            Maker::Json(lines) => lines.forget_spans(),
-        }
-        self.made.clear();
-        for entry in entries {
-            match &mut self.maker {
-                Maker::Short(lines) => lines.push(&mut self.made, recording, entry),
-                Maker::Json(lines) => lines.push(&mut self.made, recording, entry),
-            }
-            if self.made.len() >= WRITTEN_BYTES {
-                out.write_all(&self.made)?;
-                self.made.clear();
-            }
-        }
-        out.write_all(&self.made)
     }
 }
 
