@@ -10,9 +10,11 @@
 
 use std::io::{self, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Builder};
 
 use ttlog_format::header::{HEADER_BYTES, Header};
-use ttlog_format::salvage::{self, Recording, Source, Stream};
+use ttlog_format::salvage::{self, Part, Recording, Source, Stream};
 use ttlog_format::snapshot::{self, Made, Told};
 use ttlog_format::verdict::Verdict;
 
@@ -97,7 +99,7 @@ fn watched<T>(
 }
 
 /// Bytes that were found.
-trait Input: Source {
+trait Input: Source + Sync {
     /// All of them, from the first.
     fn reader(&self) -> io::Result<impl Read + Seek>;
 
@@ -169,13 +171,32 @@ fn of_recording(path: PathBuf, source: &impl Input) -> Result<Opened, Error> {
 
 fn reading_of_recording<'s>(path: PathBuf, source: &'s impl Input) -> Result<Reading<'s>, Error> {
     let judge = Judge::new(source);
-    let stream = Stream::open(source).map_err(|cause| Error::salvage(&path, cause))?;
+    let stream = Stream::open_in_parts(source, look_beside);
+    let stream = stream.map_err(|cause| Error::salvage(&path, cause))?;
     Ok(Reading {
         path,
         made: None,
         entries: Box::new(stream),
         judge: Box::new(move |recording| judge.judge(recording)),
     })
+}
+
+/// Looks at the parts of a recording on two threads, if there is a second: each takes the
+/// next part that nobody has.
+fn look_beside<S: Source + Sync + ?Sized>(parts: &mut [Part<'_, '_, S>]) {
+    let several = parts.len() > 1;
+    let left = Mutex::new(parts.iter_mut());
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let look = || {
+        while let Some(part) = next() {
+            part.look();
+        }
+    };
+    thread::scope(|scope| {
+        // Where no thread can be made, this one looks at all of them.
+        let _beside = several.then(|| Builder::new().spawn_scoped(scope, look));
+        look();
+    });
 }
 
 fn of_snapshot(path: PathBuf, source: &impl Input) -> Result<Opened, Error> {

@@ -40,6 +40,7 @@ use crate::value::Field;
 
 pub use entries::{ENTRIES_AROUND, Entries, Whole};
 pub use fields::{Fields, Iter};
+pub use scan::Part;
 pub use stream::Stream;
 
 pub(crate) use entries::Wanted;

@@ -85,6 +85,7 @@ pub(super) enum Place {
 }
 
 /// What was found at the places of the pool.
+#[derive(Default)]
 pub(super) struct Pool {
     pub(super) places: Vec<Place>,
     /// Blocks that lie behind the file's end.
@@ -200,13 +201,17 @@ impl Pool {
             places: std::iter::repeat_with(|| Place::Free)
                 .take(places)
                 .collect(),
-            missing: 0,
-            sequences: Vec::new(),
-            order: Vec::new(),
             kept: if keep { vec![None; places] } else { Vec::new() },
-            last_ticks: 0,
-            entries: 0,
+            ..Pool::default()
         }
+    }
+
+    /// Takes in what was found at the places behind these.
+    pub(super) fn append(&mut self, mut other: Pool) {
+        self.places.append(&mut other.places);
+        self.kept.append(&mut other.kept);
+        self.last_ticks = self.last_ticks.max(other.last_ticks);
+        self.entries += other.entries;
     }
 
     /// Makes an index of what was found, of a pool that has so many places more.

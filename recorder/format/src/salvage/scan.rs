@@ -7,8 +7,12 @@
 //!
 //! A recording that is small is kept whole: its process may be alive, and take its blocks
 //! faster than they are told.
+//!
+//! Places are looked at in parts, none of which needs to know of another: whoever has
+//! threads may have several looked at at once.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::file::File;
@@ -28,6 +32,9 @@ const ATTEMPTS: usize = 3;
 
 /// Blocks that are read at once.
 const BLOCKS_A_READ: u32 = 16;
+
+/// Places in a part; few in tests, whose recordings are small.
+const PLACES_A_PART: u32 = if cfg!(test) { 7 } else { 512 };
 
 /// Whose a block is.
 #[derive(Clone, Copy, Default)]
@@ -51,6 +58,25 @@ pub(super) struct Survey {
 }
 
 impl Survey {
+    /// Notes what a block says of its thread.
+    fn note(&mut self, thread: u32, found: Owner) {
+        let owner = self.owners.entry(thread).or_default();
+        if found.sequence > owner.sequence || owner.sequence == 0 {
+            *owner = found;
+        }
+    }
+
+    /// Takes in what is wanted of the blocks behind these.
+    fn append(&mut self, mut other: Survey) {
+        for (address, site) in other.sites {
+            self.sites.entry(address).or_insert(site);
+        }
+        for (thread, owner) in other.owners {
+            self.note(thread, owner);
+        }
+        self.samples.append(&mut other.samples);
+    }
+
     /// All clock samples that blocks hold.
     pub(super) fn samples(&self, pool: &Pool) -> impl Iterator<Item = Sample> {
         let places = pool.places.iter().zip(&self.samples);
@@ -58,18 +84,48 @@ impl Survey {
     }
 }
 
-/// Reads all places, and keeps what they hold if that is wanted.
+/// Some of a recording's places, to be looked at.
+pub struct Part<'f, 's, S: ?Sized> {
+    scan: Scan<'f, 's, S>,
+    places: Range<u32>,
+    looked: Option<Result<(), Error>>,
+}
+
+impl<S: Source + ?Sized> Part<'_, '_, S> {
+    /// Looks at the places, of which nobody else needs to know for that.
+    pub fn look(&mut self) {
+        self.looked = Some(self.scan.look(self.places.clone()));
+    }
+}
+
+/// Reads all places, and keeps what they hold if that is wanted; `look` may look at the
+/// parts, in any order or at once.
 pub(super) fn scan<S: Source + ?Sized>(
     file: &File<'_, S>,
     keep: bool,
+    look: impl FnOnce(&mut [Part<'_, '_, S>]),
 ) -> Result<(Pool, Survey), Error> {
     let layout = file.header.layout;
     let bytes = file.len.saturating_sub(layout.pool_offset());
     let there = bytes
         .div_ceil(BLOCK_BYTES as u64)
         .min(u64::from(layout.blocks)) as u32;
-    let mut scan = Scan::new(file, keep, there as usize);
-    scan.look()?;
+    let firsts = (0..there).step_by(PLACES_A_PART as usize);
+    let part = |first| Part {
+        scan: Scan::new(file, keep, first),
+        places: first..there.min(first + PLACES_A_PART),
+        looked: None,
+    };
+    let mut parts: Vec<Part<'_, '_, S>> = firsts.map(part).collect();
+    look(&mut parts);
+    let mut scan = Scan::new(file, keep, 0);
+    for mut part in parts {
+        if part.looked.is_none() {
+            part.look();
+        }
+        part.looked.unwrap_or(Ok(()))?;
+        scan.append(part.scan);
+    }
     scan.look_again()?;
     let Scan {
         mut pool, survey, ..
@@ -93,6 +149,8 @@ fn is_same_life(a: &[u64], b: &[u64]) -> bool {
 struct Scan<'f, 's, S: ?Sized> {
     file: &'f File<'s, S>,
     keep: bool,
+    /// The first of its places.
+    first: u32,
     /// The block that is looked at.
     words: Vec<u64>,
     pool: Pool,
@@ -100,24 +158,29 @@ struct Scan<'f, 's, S: ?Sized> {
 }
 
 impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
-    fn new(file: &'f File<'s, S>, keep: bool, there: usize) -> Self {
-        let survey = Survey {
-            samples: vec![Sample::default(); there],
-            ..Survey::default()
-        };
+    fn new(file: &'f File<'s, S>, keep: bool, first: u32) -> Self {
         Scan {
             file,
             keep,
-            words: vec![0; BLOCK_WORDS],
-            pool: Pool::new(there, keep),
-            survey,
+            first,
+            words: Vec::new(),
+            pool: Pool::default(),
+            survey: Survey::default(),
         }
     }
 
-    fn look(&mut self) -> Result<(), Error> {
-        let there = self.pool.places.len() as u32;
+    /// Takes in what was found at the places behind these.
+    fn append(&mut self, other: Self) {
+        self.pool.append(other.pool);
+        self.survey.append(other.survey);
+    }
+
+    fn look(&mut self, places: Range<u32>) -> Result<(), Error> {
+        self.pool = Pool::new(places.len(), self.keep);
+        self.survey.samples = vec![Sample::default(); places.len()];
+        let there = places.end;
         let mut words = vec![0; BLOCKS_A_READ as usize * BLOCK_WORDS];
-        for first in (0..there).step_by(BLOCKS_A_READ as usize) {
+        for first in places.step_by(BLOCKS_A_READ as usize) {
             let offset = self.file.header.layout.block_offset(first);
             let found = self.file.read_words(&mut words, offset)?;
             for (index, words) in (first..there).zip(words.chunks(BLOCK_WORDS)) {
@@ -134,12 +197,14 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
     /// Whether what was read of a place once can be believed: it passes its check, and
     /// where it will not be read again, so do all of its records.
     fn is_believed(&self, index: u32) -> bool {
-        !self.keep || self.pool.block(index).is_none_or(|block| block.is_sound)
+        let block = self.pool.block(index - self.first);
+        !self.keep || block.is_none_or(|block| block.is_sound)
     }
 
     /// Reads a place with care.
     fn look_at(&mut self, index: u32) -> Result<(), Error> {
         let mut words = std::mem::take(&mut self.words);
+        words.resize(BLOCK_WORDS, 0);
         let looked = self.look_into(index, &mut words);
         self.words = words;
         looked
@@ -178,8 +243,9 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
     }
 
     fn put(&mut self, index: u32, place: Place) {
-        self.pool.places[index as usize] = place;
-        if let Some(kept) = self.pool.kept.get_mut(index as usize) {
+        let at = (index - self.first) as usize;
+        self.pool.places[at] = place;
+        if let Some(kept) = self.pool.kept.get_mut(at) {
             *kept = None;
         }
     }
@@ -224,7 +290,8 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
         (block.first_ticks, block.is_sound) = self.survey(words, key, block.kind);
         self.note(index, &header);
         self.put(index, Place::Block(block));
-        if let Some(kept) = self.pool.kept.get_mut(index as usize) {
+        let at = (index - self.first) as usize;
+        if let Some(kept) = self.pool.kept.get_mut(at) {
             *kept = Some(words.into());
         }
         true
@@ -256,16 +323,14 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
 
     /// Notes what the header says of the thread and of the time.
     fn note(&mut self, index: u32, header: &block::Header) {
-        self.survey.samples[index as usize] = header.clocks;
+        self.survey.samples[(index - self.first) as usize] = header.clocks;
         if header.kind == Kind::Records {
-            let owner = self.survey.owners.entry(header.thread).or_default();
-            if header.sequence > owner.sequence || owner.sequence == 0 {
-                *owner = Owner {
-                    sequence: header.sequence,
-                    id: header.thread_id,
-                    name: header.thread_name,
-                };
-            }
+            let owner = Owner {
+                sequence: header.sequence,
+                id: header.thread_id,
+                name: header.thread_name,
+            };
+            self.survey.note(header.thread, owner);
         }
     }
 

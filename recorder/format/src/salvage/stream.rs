@@ -20,7 +20,7 @@ use super::entries::always_wanted;
 use super::file::File;
 use super::pool::Pool;
 use super::replay::{Page, Teller};
-use super::scan::{self, Survey};
+use super::scan::{self, Part, Survey};
 use super::spans::{Known, Spans};
 use super::timeline::Timeline;
 use super::{Entries, Entry, Error, Ledger, Recording, Source, Span, Thread, What};
@@ -89,18 +89,38 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
     /// # Panics
     /// Never.
     pub fn open(source: &'s S) -> Result<Self, Error> {
+        Stream::open_in_parts(source, |_| {})
+    }
+
+    /// The same, by whoever has threads: `look` may have the parts of the recording looked
+    /// at by them, at once. At those that it leaves, this does.
+    ///
+    /// # Errors
+    /// As of [`Stream::open`].
+    ///
+    /// # Panics
+    /// Never.
+    pub fn open_in_parts(
+        source: &'s S,
+        look: impl FnOnce(&mut [Part<'_, '_, S>]),
+    ) -> Result<Self, Error> {
         let file = File::open(source)?;
         let blocks = file.header.layout.blocks as usize;
-        Stream::begin(file, blocks <= KEPT_BLOCKS, Known::bounded(blocks))
+        Stream::begin(file, blocks <= KEPT_BLOCKS, Known::bounded(blocks), look)
     }
 
     /// The same, of which nothing is forgotten.
     pub(super) fn of_all(source: &'s S) -> Result<Self, Error> {
-        Stream::begin(File::open(source)?, true, Known::default())
+        Stream::begin(File::open(source)?, true, Known::default(), |_| {})
     }
 
-    pub(super) fn begin(file: File<'s, S>, keep: bool, known: Known) -> Result<Self, Error> {
-        let (pool, survey) = scan::scan(&file, keep)?;
+    pub(super) fn begin(
+        file: File<'s, S>,
+        keep: bool,
+        known: Known,
+        look: impl FnOnce(&mut [Part<'_, '_, S>]),
+    ) -> Result<Self, Error> {
+        let (pool, survey) = scan::scan(&file, keep, look)?;
         let samples = survey.samples(&pool).chain(file.samples()?);
         let timeline = Timeline::new(&file.header, samples);
         let mut account = ledger::of_recording(&pool, file.totals()?);

@@ -10,7 +10,9 @@ use super::*;
 
 /// As a recording that is too big to be kept, with so many spans.
 fn told_with<S: Source + ?Sized>(source: &S, spans: usize) -> Result<Stream<'_, S>, Error> {
-    Stream::begin(File::open(source)?, false, Known::at_most(spans))
+    // Behind first, as it may be where several look at once.
+    let look = |parts: &mut [Part<'_, '_, S>]| parts.iter_mut().rev().for_each(Part::look);
+    Stream::begin(File::open(source)?, false, Known::at_most(spans), look)
 }
 
 fn told<S: Source + ?Sized>(source: &S) -> Result<Stream<'_, S>, Error> {
