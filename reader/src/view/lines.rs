@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::panic::resume_unwind;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
 
@@ -49,16 +49,25 @@ pub(super) fn write_beside<W: Write + Send>(
     let writer = &Mutex::new(writer);
     thread::scope(|scope| {
         let (lots, waiting) = sync_channel(LOTS_WAITING);
-        let write_all = move || waiting.iter().try_for_each(|lot| lock(writer).write(lot));
+        let (used, returned) = channel();
+        let write_all = move || {
+            waiting.iter().try_for_each(|lot| {
+                // Who is not there any more has no use for it.
+                let _ = used.send(lock(writer).write(lot)?);
+                Ok(())
+            })
+        };
         let beside = Builder::new().spawn_scoped(scope, write_all);
         let (mut written, mut tables) = (Ok(()), None);
         let told = tell(&mut |recording, entries| {
+            // Freed by the thread that has allocated it, which so waits for no other's.
+            returned.try_iter().for_each(drop);
             let lot = Lot::new(recording, entries, &mut tables);
             if beside.is_ok() {
                 return lots.send(lot).is_ok();
             }
             // Where no thread can be made, it is done here.
-            written = lock(writer).write(lot);
+            written = lock(writer).write(lot).map(drop);
             written.is_ok()
         });
         drop(lots);
@@ -150,13 +159,13 @@ impl<'s, W: Write> Writer<'s, W> {
         }
     }
 
-    /// Writes a line of each entry.
-    fn write(&mut self, lot: Lot) -> io::Result<()> {
-        self.recording = lot.tables.or(self.recording.take());
+    /// Writes a line of each entry, and gives back what nobody needs any more.
+    fn write(&mut self, mut lot: Lot) -> io::Result<Lot> {
+        self.recording = lot.tables.take().or(self.recording.take());
         let Some(recording) = &mut self.recording else {
-            return Ok(());
+            return Ok(lot);
         };
-        recording.spans = lot.spans;
+        std::mem::swap(&mut recording.spans, &mut lot.spans);
         match &mut self.lines {
             Lines::Short(lines) => lines.forget_spans(),
             Lines::Json(lines) => lines.forget_spans(),
@@ -172,7 +181,8 @@ impl<'s, W: Write> Writer<'s, W> {
                 self.made.clear();
             }
         }
-        self.out.write_all(&self.made)
+        self.out.write_all(&self.made)?;
+        Ok(lot)
     }
 }
 
