@@ -6,6 +6,7 @@ use std::fs::File;
 use nix::sys::signal::{Signal, kill};
 use ttlog_reader::Kind as Verdict;
 use ttlog_tests::check;
+use ttlog_tests::daemon::eventually;
 use ttlog_tests::guest::{Guest, Setup, WORKERS};
 use ttlog_tests::victim::scratch;
 
@@ -96,6 +97,19 @@ fn a_handler_that_comes_later_is_called_for_its_own_faults() {
     has_told_all(&guest);
 }
 
+/// Waits for a signal that was sent: as long as it is pending, another is the same one.
+fn is_delivered(guest: &Guest, signal: i32) {
+    let status = format!("/proc/{}/status", guest.pid());
+    eventually("the signal's delivery", || {
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+        let pending = pending.map_or(0, |set| {
+            u64::from_str_radix(set.trim(), 16).expect("a set of signals")
+        });
+        (pending & (1 << (signal - 1)) == 0).then_some(())
+    });
+}
+
 /// A signal that is sent says nothing of a mapping. Rust's own handler survives the first.
 #[test]
 fn a_sent_sigbus_does_what_it_did() {
@@ -104,6 +118,7 @@ fn a_sent_sigbus_does_what_it_did() {
         for _ in 0..2 {
             guest.goes_on(ROUNDS);
             kill(guest.pid(), Signal::SIGBUS).expect("a signal");
+            is_delivered(guest, SIGBUS);
         }
         guest.is_gone();
     });
