@@ -2,9 +2,9 @@
 //!
 //! A message is always an [`Arguments`], most often of a mere text, and arrives at
 //! [`Visit::record_debug`] like any other value. What it says could only be had by two
-//! rounds of formatting machinery, a fifth of what an event costs. So it is told by its
-//! vtable, which is that of a message that `tracing` was given to hand over at the start.
-//! A message that comes with another vtable is formatted like any other value.
+//! rounds of formatting machinery, a sixth of what the shortest event costs. So it is told
+//! by its vtable, which is that of a message that `tracing` was given to hand over at the
+//! start. A message that comes with another vtable is formatted like any other value.
 
 use std::fmt::{Arguments, Debug};
 use std::sync::OnceLock;

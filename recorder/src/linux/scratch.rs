@@ -56,8 +56,8 @@ impl Scratch {
     pub(crate) fn finish(&mut self, kind: record::Kind) -> &mut [u64] {
         let len = self.len;
         let first = self.words.as_mut_ptr().cast::<u64>();
-        // SAFETY: the words below `len` were written, by `push` or `end`, and are
-        // borrowed with `self`.
+        // SAFETY: the words below `len` were written by whatever raised it, a text's last
+        // one to its end, and are borrowed with `self`.
         let words = unsafe { std::slice::from_raw_parts_mut(first, len) };
         if let Some(first) = words.first_mut() {
             *first = record::header(kind, len + usize::from(kind.has_later_word()));
@@ -409,6 +409,38 @@ mod tests {
         fn set_interest(&self, _: Interest) {}
         fn metadata(&self) -> &Metadata<'_> {
             &METADATA
+        }
+    }
+
+    /// The words, `before` others before them, of a text that is given whole.
+    fn given(field: &Field, bytes: &[u8], before: usize) -> Vec<u64> {
+        let mut scratch = Scratch::new(1);
+        (0..before).for_each(|_| scratch.push(0));
+        scratch.text(field, Kind::Str, bytes);
+        scratch.finish(record::Kind::Event)[before..].to_vec()
+    }
+
+    #[test]
+    fn a_text_that_is_given_whole_is_stored_to_the_end_of_its_words_and_of_the_room() {
+        let field = METADATA.fields().field("text").unwrap();
+        let bytes: Vec<u8> = (1..=40).collect();
+        // From where any of them has room to where there is not one word for the head.
+        for (len, before) in (0..=40).flat_map(|len| (1..=WORDS).map(move |n| (len, n))) {
+            let room = 8 * (WORDS - before).saturating_sub(1);
+            let kept = len.min(room);
+            let head = text_head(0, Kind::Str, kept as u16, len as u32);
+            let padded = bytes[..kept].chunks(8).map(|chunk| {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                u64::from_le_bytes(word)
+            });
+            let mut expected: Vec<u64> = std::iter::once(head).chain(padded).collect();
+            expected.truncate(WORDS - before);
+            assert_eq!(
+                given(&field, &bytes[..len], before),
+                expected,
+                "{len}, {before}"
+            );
         }
     }
 
