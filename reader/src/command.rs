@@ -57,7 +57,7 @@ pub struct Arguments {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    View(view::Arguments),
+    View(Box<view::Arguments>),
     Export(export::Arguments),
     Info(info::Arguments),
     Postmortem(postmortem::Arguments),
@@ -250,9 +250,9 @@ fn one<'p>(
     })
 }
 
-/// Failed is worse than damaged, and damaged than whole.
+/// Not asked right is worse than failed, that than damaged, and that than whole.
 fn worse(a: u8, b: u8) -> u8 {
-    [1, STATUS_WITH_DAMAGE]
+    [STATUS_USAGE, 1, STATUS_WITH_DAMAGE]
         .into_iter()
         .find(|&status| a == status || b == status)
         .unwrap_or(0)
@@ -280,5 +280,6 @@ mod tests {
         assert_eq!(worse(0, 3), 3);
         assert_eq!(worse(3, 1), 1);
         assert_eq!(worse(1, 3), 1);
+        assert_eq!(worse(1, 2), 2);
     }
 }

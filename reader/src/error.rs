@@ -25,6 +25,8 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Input,
+    /// What was asked for makes no sense.
+    Usage,
     /// A file that was to be made.
     File,
     Output,
@@ -33,10 +35,14 @@ enum Kind {
 }
 
 impl Error {
-    /// The status that a command ends with: 1, and 0 where whoever read its
-    /// output has gone.
+    /// The status that a command ends with: 1, or 2 where it was not asked right, and 0
+    /// where whoever read its output has gone.
     pub fn exit_status(&self) -> u8 {
-        u8::from(self.kind != Kind::ClosedPipe)
+        match self.kind {
+            Kind::ClosedPipe => 0,
+            Kind::Usage => 2,
+            Kind::Input | Kind::File | Kind::Output => 1,
+        }
     }
 
     /// Whether there is nothing left to write to.
@@ -49,6 +55,13 @@ impl Error {
             kind: Kind::Input,
             words,
             cause: None,
+        }
+    }
+
+    pub(crate) fn usage(words: String) -> Error {
+        Error {
+            kind: Kind::Usage,
+            ..Error::input(words)
         }
     }
 

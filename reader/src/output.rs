@@ -29,6 +29,11 @@ pub(crate) struct Look {
 }
 
 impl Look {
+    /// Whose clock is shown.
+    pub(crate) fn zone(self) -> TimeZone {
+        zone(self.utc)
+    }
+
     /// The style that was asked for, here and now.
     pub(crate) fn style(self) -> Style {
         Style {

@@ -4,12 +4,14 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use jiff::tz::TimeZone;
 use ttlog_format::salvage::{Entries, Entry, Recording};
 use ttlog_format::site::Level;
 use ttlog_format::snapshot::Made;
 use ttlog_format::verdict::Verdict;
 
 use crate::error::Error;
+use crate::filter::{self, Covered, Filter};
 use crate::input::Opened;
 
 /// A recording that is being read.
@@ -37,6 +39,41 @@ impl Reading<'_> {
     pub(crate) fn tell(&mut self) -> Result<bool, Error> {
         let told = self.entries.tell();
         told.map_err(|cause| Error::read(&self.path, cause))
+    }
+
+    /// When its first and its last event were. It is gone through for that, and begun again.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn covered(&mut self) -> Result<Covered, Error> {
+        let mut covered: Covered = None;
+        while self.tell()? {
+            let entry = self.entries.told();
+            if entry.what.is_event() {
+                let first = covered.map_or(entry.wall_ns, |(first, _)| first);
+                covered = Some((first, entry.wall_ns));
+            }
+        }
+        let begun = self.entries.rewind();
+        begun.map_err(|cause| Error::read(&self.path, cause))?;
+        Ok(covered)
+    }
+
+    /// What passes of it, as it was asked for.
+    ///
+    /// # Errors
+    /// It cannot be read, or what was asked for makes no sense.
+    pub(crate) fn filter(
+        &mut self,
+        asked: &filter::Arguments,
+        spans: bool,
+        zone: &TimeZone,
+    ) -> Result<Filter, Error> {
+        let covered = match asked.needs_covered() {
+            true => self.covered()?,
+            false => None,
+        };
+        asked.filter(spans, zone, covered)
     }
 
     /// Reads all of it, and keeps its tables, and of its entries the first alone.

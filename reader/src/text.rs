@@ -5,6 +5,7 @@
 
 mod lines;
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use jiff::Timestamp;
@@ -204,6 +205,18 @@ fn push_value(out: &mut Vec<u8>, value: &Value<Borrowed<'_>>) {
         Value::Str(text) => push_text(out, text, push_quoted),
         Value::Debug(text) | Value::Error(text) => push_text(out, text, push_escaped),
         Value::Bytes(text) => push_bytes(out, text),
+    }
+}
+
+/// A value as text, as it was recorded: neither quoted nor escaped, and not to be shown.
+pub(crate) fn value_text<'a>(value: &'a Value<Borrowed<'_>>) -> Cow<'a, str> {
+    match value {
+        Value::Str(text) | Value::Debug(text) | Value::Error(text) => text.lossy(),
+        other => {
+            let mut out = Vec::new();
+            push_value(&mut out, other);
+            escape::text(out).into()
+        }
     }
 }
 

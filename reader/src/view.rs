@@ -36,7 +36,7 @@ use clap::ValueEnum;
 use ttlog_format::salvage::{ENTRIES_AROUND, Entry, Ledger, Recording};
 
 use crate::error::Error;
-use crate::filter::{Filter, Severity};
+use crate::filter;
 use crate::output::Look;
 use crate::reading::Reading;
 
@@ -54,9 +54,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "RECORDING", required = true)]
     pub(crate) inputs: Vec<OsString>,
 
-    /// Show this level and more severe ones
-    #[arg(short = 'p', long, value_enum, ignore_case = true)]
-    level: Option<Severity>,
+    #[command(flatten)]
+    filter: filter::Arguments,
 
     /// Show the last N alone
     #[arg(short = 'n', long, value_name = "N")]
@@ -92,10 +91,8 @@ pub(crate) fn write(
     asked: &Arguments,
     out: impl Write + Send,
 ) -> Result<Ledger, Error> {
-    let filter = Filter {
-        severity: asked.level,
-        spans: asked.spans,
-    };
+    let zone = asked.look.zone();
+    let filter = reading.filter(&asked.filter, asked.spans, &zone)?;
     let passes = |recording: &Recording, entry: &Entry| filter.passes(recording, entry);
     let style = asked.look.style();
     let writer = Writer::new(asked.output, &style, out);

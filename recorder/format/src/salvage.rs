@@ -325,18 +325,22 @@ const CONTEXT_MAX: usize = 1024;
 impl Recording {
     /// A span and its parents, outermost first, as far as they are known.
     pub fn context(&self, innermost: Option<SpanId>) -> Vec<(SpanId, &Span)> {
-        let mut context = Vec::new();
-        let mut next = innermost;
-        // A damaged chain may loop, and must not do so for long.
-        while let (Some(id), true) = (next, context.len() < CONTEXT_MAX) {
-            let Some(span) = self.spans.get(&id) else {
-                break;
-            };
-            context.push((id, &**span));
-            next = span.parent;
-        }
+        let mut context: Vec<_> = self.around(innermost).collect();
         context.reverse();
         context
+    }
+
+    /// The same, innermost first, one after the other.
+    pub fn around(&self, innermost: Option<SpanId>) -> impl Iterator<Item = (SpanId, &Span)> {
+        let mut next = innermost;
+        let known = std::iter::from_fn(move || {
+            let id = next?;
+            let span = &**self.spans.get(&id)?;
+            next = span.parent;
+            Some((id, span))
+        });
+        // A damaged chain may loop, and must not do so for long.
+        known.take(CONTEXT_MAX)
     }
 
     /// Its end, where the last entry is of that moment.
