@@ -14,6 +14,7 @@ mod entries;
 mod fields;
 mod file;
 mod ledger;
+mod mark;
 mod pool;
 mod replay;
 mod scan;
@@ -40,6 +41,7 @@ use crate::value::Field;
 
 pub use entries::{ENTRIES_AROUND, Entries, Whole};
 pub use fields::{Fields, Iter};
+pub use mark::Mark;
 pub use scan::Part;
 pub use stream::Stream;
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 
-use super::{Entry, Recording, Span};
+use super::{Entry, Mark, Recording, Span};
 use crate::span::SpanId;
 
 /// Of how many entries that were told last the spans are known.
@@ -37,6 +37,11 @@ pub trait Entries {
     /// # Errors
     /// What is told cannot be read.
     fn rewind(&mut self) -> io::Result<()>;
+
+    /// How far it has been told, where more can come of it.
+    fn mark(&self) -> Mark {
+        Mark::default()
+    }
 
     /// Keeps a span, and those around it, as long as nobody lets go of it.
     fn hold(&mut self, _: SpanId) {}

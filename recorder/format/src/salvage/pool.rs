@@ -121,6 +121,13 @@ impl Pool {
         }
     }
 
+    /// Takes the events that a block says it has for read.
+    pub(super) fn believe(&mut self, index: u32) {
+        if let Some(block) = self.block_mut(index) {
+            block.readable = block.said_events().map_or(0, |events| events as u32);
+        }
+    }
+
     /// What was kept of a block.
     pub(super) fn kept(&self, index: u32) -> Option<&Arc<[u64]>> {
         self.kept.get(index as usize)?.as_ref()

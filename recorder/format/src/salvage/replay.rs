@@ -93,6 +93,18 @@ impl Page {
         Raw::of(record::kind(header)?, self.end, words, self.key)
     }
 
+    /// Where the record of the next entry lies, and whether that is what it says that
+    /// happened later.
+    pub(super) fn next_place(&self) -> Option<(usize, bool)> {
+        self.next.map(|found| (found.position, found.is_later))
+    }
+
+    /// Events so far, without the one that is told next.
+    pub(super) fn events_told(&self) -> u32 {
+        let is_event = |found: &Found| found.kind.is_event();
+        self.events - u32::from(self.next.as_ref().is_some_and(is_event))
+    }
+
     /// The span that the next entry names: one that it speaks of, is in or opens a child of.
     pub(super) fn named(&self) -> Option<SpanId> {
         let found = self.next?;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::entries::always_wanted;
 use super::file::File;
+use super::mark::{Last, Mark};
 use super::pool::Pool;
 use super::replay::{Page, Teller};
 use super::scan::{self, Part, Survey};
@@ -56,6 +57,10 @@ pub struct Stream<'s, S: ?Sized> {
     sites_seen: [u64; SITES_SEEN],
     last_ns: Option<u64>,
     is_over: bool,
+    /// What was told before, and is not told again.
+    after: Mark,
+    /// What is later than this is not told yet.
+    until_ticks: u64,
     /// Room for a block that is read.
     words: Box<[u64; BLOCK_WORDS]>,
     /// Index of the thread that told an entry last.
@@ -76,6 +81,12 @@ struct Telling {
     /// What it told last, made in the place of the one before: most are of the same block.
     told: Entry,
     covered_ns: Option<(u64, u64)>,
+    /// What was told of it before, by an earlier stream.
+    after: Option<Last>,
+    /// Where the record of the entry that was told last lies in its block.
+    told_place: (usize, bool),
+    /// When its block began to be told, the ticks of the entry before.
+    ticks_before: u64,
 }
 
 impl<'s, S: Source + ?Sized> Stream<'s, S> {
@@ -104,9 +115,34 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         source: &'s S,
         look: impl FnOnce(&mut [Part<'_, '_, S>]),
     ) -> Result<Self, Error> {
+        Stream::open_after(source, look, Mark::default(), true)
+    }
+
+    /// The same, of what is behind `mark`, and only up to the last moment that it knows of
+    /// unless it is to be the `rest`: what is later may have been recorded by one thread
+    /// when another's blocks had already been looked at, and will be told in its order.
+    ///
+    /// # Errors
+    /// As of [`Stream::open`].
+    ///
+    /// # Panics
+    /// Never.
+    pub fn open_after(
+        source: &'s S,
+        look: impl FnOnce(&mut [Part<'_, '_, S>]),
+        mark: Mark,
+        rest: bool,
+    ) -> Result<Self, Error> {
         let file = File::open(source)?;
         let blocks = file.header.layout.blocks as usize;
-        Stream::begin(file, blocks <= KEPT_BLOCKS, Known::bounded(blocks), look)
+        let known = Known::bounded(blocks);
+        let mut stream = Stream::begin(file, blocks <= KEPT_BLOCKS, known, look)?;
+        if !rest {
+            stream.until_ticks = mark.seen_ticks;
+        }
+        stream.after = mark;
+        stream.start();
+        Ok(stream)
     }
 
     /// The same, of which nothing is forgotten.
@@ -147,6 +183,8 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
             sites_seen: [0; SITES_SEEN],
             last_ns: None,
             is_over: false,
+            after: Mark::default(),
+            until_ticks: u64::MAX,
             words: Box::new([0; BLOCK_WORDS]),
             told_by: usize::MAX,
             nothing: Entry::default(),
@@ -187,8 +225,11 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         (self.near, self.last_ns, self.is_over) = (0, None, false);
         self.told_by = usize::MAX;
         self.next.clear();
-        for (index, telling) in (0..).zip(&mut self.threads) {
+        let threads = self.recording.threads.iter().zip(&mut self.threads);
+        for (index, (thread, telling)) in (0..).zip(threads) {
+            let after = self.after.threads.get(&thread.number).copied();
             *telling = Telling::new(index, telling.chain.clone());
+            telling.pass_over(after, &mut self.pool);
         }
         for index in 0..self.threads.len() {
             let next = self.next_block(index);
@@ -217,7 +258,9 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
     /// Never.
     pub fn tell(&mut self) -> Result<bool, Error> {
         self.let_go();
-        while let Some(&Reverse((_, index))) = self.next.peek() {
+        while let Some(&Reverse((ticks, index))) = self.next.peek()
+            && ticks <= self.until_ticks
+        {
             let told = self.tell_of(index as usize)?;
             let next = self.find(index as usize)?;
             if let Some(mut top) = self.next.peek_mut() {
@@ -260,12 +303,14 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         };
         let mut spans = spans(&self.timeline, &mut self.known, &mut self.recording);
         let told = &mut telling.told;
+        let place = page.next_place().unwrap_or_default();
         let is_told = telling.teller.tell_found(page, &mut spans, told);
         if is_told {
+            telling.told_place = place;
             self.told_by = index;
             self.finish(index);
         }
-        Ok(is_told)
+        Ok(is_told && !self.threads[index].was_told(place))
     }
 
     /// Finds a thread's next entry, and tells when that is.
@@ -315,6 +360,8 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
                 let key = Key::of_block(self.file.header.recording, block.sequence);
                 let page = Page::new(words, key, is_kept && block.is_sound);
                 telling.page = Some(Box::new(page));
+                telling.told_place = (0, false);
+                telling.ticks_before = telling.teller.ticks;
             }
             None => {
                 block.taken_since = true;
@@ -364,6 +411,9 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         let telling = &mut self.threads[index];
         let entry = &mut telling.told;
         entry.wall_ns = self.timeline.wall_ns_near(entry.wall_ns, &mut self.near);
+        if let Some(after) = &telling.after {
+            entry.wall_ns = entry.wall_ns.max(after.wall_ns);
+        }
         self.last_ns = Some(entry.wall_ns);
         let first = telling.covered_ns.map_or(entry.wall_ns, |(first, _)| first);
         telling.covered_ns = Some((first, entry.wall_ns));
@@ -407,6 +457,7 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         self.is_over = true;
         let mut account = self.accounts[1];
         let mut last = Vec::with_capacity(self.threads.len());
+        self.believe_untold();
         for (thread, telling) in self.recording.threads.iter_mut().zip(&mut self.threads) {
             thread.counts = account.settle(self.pool.chain(&telling.chain), &self.pool);
             thread.stack = telling.teller.stack.clone();
@@ -416,6 +467,42 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         self.recording.ledger = account;
         afterwards::look(&mut self.recording.causes, &last, &self.timeline);
         self.recording.end_ns = self.recording.end_after(self.last_ns);
+    }
+}
+
+impl<S: Source + ?Sized> Stream<'_, S> {
+    /// Takes what is not told yet for what can be read, as long as nobody has tried.
+    fn believe_untold(&mut self) {
+        for telling in &self.threads {
+            for at in telling.at..telling.chain.end {
+                let untold = at..at + 1;
+                if let Some(&place) = self.pool.chain(&untold).first() {
+                    self.pool.believe(place);
+                }
+            }
+        }
+    }
+
+    /// How far it has been told, so that another stream can go on from there.
+    pub fn mark(&self) -> Mark {
+        let mut mark = Mark {
+            seen_ticks: self.pool.last_ticks,
+            ..Mark::default()
+        };
+        for (thread, telling) in self.recording.threads.iter().zip(&self.threads) {
+            let last = telling.last(&self.pool);
+            let newest = self.pool.chain(&telling.chain).last();
+            let newest = newest.and_then(|&place| self.pool.block(place));
+            let recorded = newest.map_or(0, |block| {
+                let said = block.said_events().unwrap_or(0);
+                block.events_before.saturating_add(said)
+            });
+            let told = last.map_or(0, |last| last.events);
+            let behind = recorded.saturating_sub(told);
+            mark.behind = mark.behind.saturating_add(behind);
+            mark.threads.extend(last.map(|last| (thread.number, last)));
+        }
+        mark
     }
 }
 
@@ -431,7 +518,58 @@ impl Telling {
             page: None,
             told: Entry::default(),
             covered_ns: None,
+            after: None,
+            told_place: (0, false),
+            ticks_before: 0,
         }
+    }
+
+    /// Passes over the blocks before the one in which the last entry was that was told.
+    fn pass_over(&mut self, after: Option<Last>, pool: &mut Pool) {
+        self.after = after;
+        let Some(after) = after else {
+            return;
+        };
+        while let Some(place) = self.place(pool)
+            && let Some(block) = pool.block(place)
+            && block.sequence <= after.sequence
+        {
+            if block.sequence == after.sequence {
+                self.teller.ticks = after.ticks_before;
+                return;
+            }
+            pool.believe(place);
+            self.at += 1;
+        }
+    }
+
+    /// Whether the entry of the record at a place was told by an earlier stream.
+    fn was_told(&self, place: (usize, bool)) -> bool {
+        let sequence = self.teller.before;
+        self.after
+            .is_some_and(|after| after.covers(sequence, place))
+    }
+
+    /// The last entry that was told, here or by an earlier stream.
+    fn last(&self, pool: &Pool) -> Option<Last> {
+        let Some((_, wall_ns)) = self.covered_ns else {
+            return self.after;
+        };
+        // A block that was told to its end is the one before the next.
+        let at = self.at - u32::from(self.page.is_none());
+        let place = pool.chain(&(at..at + 1)).first();
+        let block = pool.block(*place?)?;
+        let events = match &self.page {
+            Some(page) => page.events_told(),
+            None => block.readable,
+        };
+        Some(Last {
+            sequence: block.sequence,
+            place: self.told_place,
+            events: block.events_before.saturating_add(events.into()),
+            ticks_before: self.ticks_before,
+            wall_ns,
+        })
     }
 
     /// Where the block lies that is next, or being told.
@@ -518,6 +656,10 @@ impl<S: Source + ?Sized> Entries for Stream<'_, S> {
     fn rewind(&mut self) -> io::Result<()> {
         self.start();
         Ok(())
+    }
+
+    fn mark(&self) -> Mark {
+        Stream::mark(self)
     }
 
     fn hold(&mut self, id: SpanId) {

@@ -1,6 +1,7 @@
 //! Histories: what was recorded, and what is read back.
 
 mod damage;
+mod followed;
 mod live;
 mod told;
 
