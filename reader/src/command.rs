@@ -8,8 +8,8 @@
 //!
 //! Every command takes one or more recordings: files (whatever their names, the
 //! content decides), directories (their newest recording), pids, or `-` for stdin.
-//! They are shown one after the other, and one that cannot be read does not keep
-//! the others back.
+//! `view` merges them by time, the others show them one after the other; and one that
+//! cannot be read does not keep the others back.
 //!
 //! stdout is data, stderr is words. The exit status is 0 for whole recordings, 1
 //! where one could not be read, 2 for wrong usage, and 3 where one was recovered
@@ -20,7 +20,7 @@
 //! Where that takes longer than a second and stderr is a terminal, a line on it says how
 //! far it has come; it is wiped out before anything else is said.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,7 +28,9 @@ use clap::{Parser, Subcommand};
 use ttlog_format::salvage::Ledger;
 
 use crate::error::Error;
-use crate::input::{self, Opened, Which};
+use crate::input::{self, Located, Opened, Which};
+use crate::interrupt;
+use crate::pager::{Pager, Sink};
 use crate::progress::{Beside, Progress};
 use crate::reading::Reading;
 use crate::{damage, export, info, list, postmortem, view};
@@ -104,10 +106,19 @@ impl ViewArguments {
 }
 
 fn run_view(program: &str, asked: &view::Arguments) -> ExitCode {
-    run(program, |run| {
-        run.each(&asked.inputs, TO_SHOW, |reading, out| {
-            view::write(reading, asked, out)
-        });
+    let pager = if asked.is_paged() {
+        Pager::start()
+    } else {
+        None
+    };
+    let on_screen = io::stdout().is_terminal();
+    run_into(program, pager, |run| {
+        let located = run.locate(&asked.inputs);
+        let shown = view::show(&located, asked, on_screen, &mut run.out);
+        match shown.and_then(|seen| run.out.flush().map(|()| seen).map_err(Error::output)) {
+            Ok(seen) => run.account_for_all(seen),
+            Err(error) => run.account_for(Err(error)),
+        }
     })
 }
 
@@ -146,12 +157,27 @@ fn run_export(program: &str, asked: &export::Arguments) -> ExitCode {
 const TO_SHOW: u64 = 2;
 const TO_EXPORT: u64 = 4;
 
-type Out<'p> = BufWriter<Beside<'p, Stdout>>;
+type Out<'p> = BufWriter<Beside<'p, Sink>>;
 
 /// Runs a command, and makes an exit status of what it came to.
 fn run(program: &str, command: impl FnOnce(&mut Run<'_, '_>)) -> ExitCode {
+    run_into(program, None, command)
+}
+
+/// The same, with its output shown by a pager where there is one.
+fn run_into(
+    program: &str,
+    mut pager: Option<Pager>,
+    command: impl FnOnce(&mut Run<'_, '_>),
+) -> ExitCode {
+    // Who interrupts a pager means what it shows, and not who writes to it.
+    let _noted = pager.as_ref().map(|_| interrupt::noted());
     let progress = Progress::new();
-    let out = Beside::new(io::stdout(), &progress);
+    let sink = match pager.as_mut().and_then(Pager::input) {
+        Some(input) => Sink::Pager(input),
+        None => Sink::Stdout(io::stdout()),
+    };
+    let out = Beside::new(sink, io::stdout().is_terminal(), &progress);
     let mut run = Run {
         program,
         out: BufWriter::with_capacity(1 << 16, out),
@@ -162,8 +188,12 @@ fn run(program: &str, command: impl FnOnce(&mut Run<'_, '_>)) -> ExitCode {
     command(&mut run);
     progress.clear();
     // What could not be written is not to be tried again.
-    let _ = run.out.into_parts();
-    ExitCode::from(run.status)
+    drop(run.out.into_parts());
+    let status = run.status;
+    if let Some(pager) = pager {
+        pager.wait();
+    }
+    ExitCode::from(status)
 }
 
 /// A command that runs: where it writes to, and what it has come to.
@@ -211,6 +241,37 @@ impl<'p> Run<'_, 'p> {
         }
     }
 
+    /// Finds all that can be found of what was typed, which will be shown at once.
+    fn locate(&mut self, inputs: &[impl AsRef<Path>]) -> Vec<Located<'p>> {
+        let mut located: Vec<Located<'p>> = Vec::new();
+        for input in inputs {
+            match input::locate(input.as_ref(), self.progress) {
+                Ok(found) => located.push(found),
+                Err(error) => self.account_for(Err(error)),
+            }
+        }
+        if let Some(first) = located.first() {
+            let bytes = located.iter().map(Located::bytes);
+            let bytes = bytes.fold(0, u64::saturating_add).saturating_mul(TO_SHOW);
+            let others = located.len() - 1;
+            self.progress.begin_all(&first.path, bytes, others);
+        }
+        located
+    }
+
+    /// Says what came of showing several at once.
+    fn account_for_all(&mut self, seen: view::Seen) {
+        for error in seen.errors {
+            self.account_for(Err(error));
+        }
+        for (path, ledger) in &seen.ledgers {
+            self.account_for(Ok(damage_words(path, ledger)));
+        }
+        for words in &seen.words {
+            say(self.program, words);
+        }
+    }
+
     /// Says what was damaged or went wrong, and makes it part of the exit status.
     fn account_for(&mut self, outcome: Result<Option<String>, Error>) {
         self.progress.clear();
@@ -243,11 +304,17 @@ fn one<'p>(
     show: &mut impl FnMut(Reading<'_>, &mut Out<'p>) -> Result<Ledger, Error>,
 ) -> Result<Option<String>, Error> {
     input::read(input, which, |reading| {
-        let path = crate::escape(reading.path.as_os_str().as_encoded_bytes());
+        let path = reading.path.clone();
         let ledger = show(reading, out)?;
         out.flush().map_err(Error::output)?;
-        Ok(damage::words(&ledger).map(|words| format!("{path}: {words}")))
+        Ok(damage_words(&path, &ledger))
     })
+}
+
+/// What was damaged of a recording, if anything was.
+fn damage_words(path: &Path, ledger: &Ledger) -> Option<String> {
+    let path = crate::escape(path.as_os_str().as_encoded_bytes());
+    damage::words(ledger).map(|words| format!("{path}: {words}"))
 }
 
 /// Not asked right is worse than failed, that than damaged, and that than whole.

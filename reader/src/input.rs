@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
 use ttlog_format::header::{HEADER_BYTES, Header};
-use ttlog_format::salvage::{self, Part, Recording, Source, Stream};
+use ttlog_format::salvage::{self, Mark, Part, Recording, Source, Stream};
 use ttlog_format::snapshot::{self, Made, Told};
 use ttlog_format::verdict::Verdict;
 
@@ -51,12 +51,8 @@ pub struct Opened {
 /// # Panics
 /// Never.
 pub fn open(argument: &Path) -> Result<Opened, Error> {
-    if argument.as_os_str() == "-" {
-        return opened(argument.to_owned(), &from_stdin()?);
-    }
-    let path = find(argument.as_os_str())?;
-    let file = Bytes(open_regular(&path)?);
-    opened(path, &file)
+    let (path, found) = found(argument)?;
+    opened(path, &found)
 }
 
 /// Which of a command's inputs is read: how far that is, the how-manieth it is, and how
@@ -77,31 +73,80 @@ pub(crate) fn read<T>(
     which: &Which<'_>,
     with: impl FnOnce(Reading<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    let located = locate(argument, which.progress)?;
+    let bytes = located.bytes().saturating_mul(which.passes);
+    which.progress.begin(&located.path, bytes, which.at);
+    with(located.reading()?)
+}
+
+/// What somebody typed, found and open to be read, as often as need be.
+pub(crate) struct Located<'p> {
+    pub(crate) path: PathBuf,
+    bytes: Watched<'p, Found>,
+}
+
+/// Finds what `argument` means, as [`open`] does.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub(crate) fn locate<'p>(argument: &Path, progress: &'p Progress) -> Result<Located<'p>, Error> {
+    let (path, of) = found(argument)?;
+    let bytes = Watched { of, progress };
+    Ok(Located { path, bytes })
+}
+
+impl Located<'_> {
+    /// How many bytes there are.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.len().unwrap_or(0)
+    }
+
+    /// Begins to read it.
+    ///
+    /// # Errors
+    /// It cannot be read, or it is not a recording.
+    pub(crate) fn reading(&self) -> Result<Reading<'_>, Error> {
+        reading(self.path.clone(), &self.bytes)
+    }
+
+    /// The same, of what is behind `mark`: what is later than that knows of is told the
+    /// next time, as long as the process lives.
+    ///
+    /// # Errors
+    /// As of [`Located::reading`].
+    pub(crate) fn reading_after(&self, mark: Mark) -> Result<Reading<'_>, Error> {
+        match is_snapshot(&self.path, &self.bytes)? {
+            true => reading_of_snapshot(self.path.clone(), &self.bytes),
+            false => reading_on(self.path.clone(), &self.bytes, Some(mark)),
+        }
+    }
+}
+
+/// Bytes that are there to be read.
+enum Found {
+    File(Bytes),
+    /// All that came by stdin.
+    Memory(Vec<u8>),
+}
+
+fn found(argument: &Path) -> Result<(PathBuf, Found), Error> {
     if argument.as_os_str() == "-" {
-        return watched(argument.to_owned(), from_stdin()?, which, with);
+        return Ok((argument.to_owned(), Found::Memory(from_stdin()?)));
     }
     let path = find(argument.as_os_str())?;
     let file = Bytes(open_regular(&path)?);
-    watched(path, file, which, with)
+    Ok((path, Found::File(file)))
 }
 
-fn watched<T>(
-    path: PathBuf,
-    of: impl Input,
-    which: &Which<'_>,
-    with: impl FnOnce(Reading<'_>) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let bytes = of.len().map_err(|cause| Error::read(&path, cause))?;
-    let progress = which.progress;
-    progress.begin(&path, bytes.saturating_mul(which.passes), which.at);
-    let source = Watched { of, progress };
-    with(reading(path, &source)?)
-}
+/// What can be read one byte after the other, and again.
+trait ReadSeek: Read + Seek {}
+
+impl<T: Read + Seek> ReadSeek for T {}
 
 /// Bytes that were found.
 trait Input: Source + Sync {
     /// All of them, from the first.
-    fn reader(&self) -> io::Result<impl Read + Seek>;
+    fn reader(&self) -> io::Result<Box<dyn ReadSeek + '_>>;
 
     /// The lock of the recording with this header, if they are its own.
     fn lock(&self, header: &Header) -> Lock;
@@ -149,6 +194,15 @@ impl<'s, I: Input> Judge<'s, I> {
         }
     }
 
+    /// Whether its process lived when it was looked at.
+    fn lives(&self) -> bool {
+        let header = header(self.source);
+        let seen = header.zip(self.early.clone());
+        seen.is_some_and(|(header, life)| {
+            verdict::is_alive(&header, &now(&header, life, &self.system))
+        })
+    }
+
     fn judge(&self, recording: &Recording) -> Verdict {
         let header = &recording.header;
         let look = || self.system.life_of(header, || self.source.lock(header));
@@ -170,8 +224,18 @@ fn of_recording(path: PathBuf, source: &impl Input) -> Result<Opened, Error> {
 }
 
 fn reading_of_recording<'s>(path: PathBuf, source: &'s impl Input) -> Result<Reading<'s>, Error> {
+    reading_on(path, source, None)
+}
+
+/// A recording, as far as there is more of it than `mark` knows of.
+fn reading_on<'s>(
+    path: PathBuf,
+    source: &'s impl Input,
+    mark: Option<Mark>,
+) -> Result<Reading<'s>, Error> {
     let judge = Judge::new(source);
-    let stream = Stream::open_in_parts(source, look_beside);
+    let rest = mark.is_none() || !judge.lives();
+    let stream = Stream::open_after(source, look_beside, mark.unwrap_or_default(), rest);
     let stream = stream.map_err(|cause| Error::salvage(&path, cause))?;
     Ok(Reading {
         path,
@@ -283,11 +347,11 @@ fn header(source: &impl Source) -> Option<Header> {
 }
 
 impl<T: Input> Input for Watched<'_, T> {
-    fn reader(&self) -> io::Result<impl Read + Seek> {
-        Ok(Watched {
+    fn reader(&self) -> io::Result<Box<dyn ReadSeek + '_>> {
+        Ok(Box::new(Watched {
             of: self.of.reader()?,
             progress: self.progress,
-        })
+        }))
     }
 
     fn lock(&self, header: &Header) -> Lock {
@@ -295,11 +359,43 @@ impl<T: Input> Input for Watched<'_, T> {
     }
 }
 
+impl Source for Found {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Found::File(file) => file.read_at(buffer, offset),
+            Found::Memory(bytes) => bytes.read_at(buffer, offset),
+        }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        match self {
+            Found::File(file) => file.len(),
+            Found::Memory(bytes) => Source::len(bytes),
+        }
+    }
+}
+
+impl Input for Found {
+    fn reader(&self) -> io::Result<Box<dyn ReadSeek + '_>> {
+        match self {
+            Found::File(file) => file.reader(),
+            Found::Memory(bytes) => bytes.reader(),
+        }
+    }
+
+    fn lock(&self, header: &Header) -> Lock {
+        match self {
+            Found::File(file) => file.lock(header),
+            Found::Memory(bytes) => bytes.lock(header),
+        }
+    }
+}
+
 impl Input for Bytes {
-    fn reader(&self) -> io::Result<impl Read + Seek> {
+    fn reader(&self) -> io::Result<Box<dyn ReadSeek + '_>> {
         let mut file = &self.0;
         file.rewind()?;
-        Ok(file)
+        Ok(Box::new(file))
     }
 
     fn lock(&self, header: &Header) -> Lock {
@@ -308,8 +404,8 @@ impl Input for Bytes {
 }
 
 impl Input for Vec<u8> {
-    fn reader(&self) -> io::Result<impl Read + Seek> {
-        Ok(Cursor::new(self.as_slice()))
+    fn reader(&self) -> io::Result<Box<dyn ReadSeek + '_>> {
+        Ok(Box::new(Cursor::new(self.as_slice())))
     }
 
     fn lock(&self, _: &Header) -> Lock {

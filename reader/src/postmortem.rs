@@ -92,6 +92,8 @@ use crate::output::{Look, Output};
 use page::Page;
 use story::Story;
 
+pub(crate) use screen::verdict_words;
+
 mod idle;
 mod incidents;
 mod object;

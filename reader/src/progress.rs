@@ -70,15 +70,28 @@ impl Progress {
 
     /// So many bytes will be read of `path`, the `at`th of `inputs`, from 1.
     pub(crate) fn begin(&self, path: &Path, bytes: u64, (at, inputs): (usize, usize)) {
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        let name: String = escape(name.as_encoded_bytes()).chars().take(NAME).collect();
         let which = match inputs {
             1 => String::new(),
             inputs => format!("{at} of {inputs}: "),
         };
+        self.begin_with(&which, path, bytes, "");
+    }
+
+    /// So many bytes will be read of `path` and `others` besides.
+    pub(crate) fn begin_all(&self, path: &Path, bytes: u64, others: usize) {
+        let more = match others {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        self.begin_with("", path, bytes, &more);
+    }
+
+    fn begin_with(&self, before: &str, path: &Path, bytes: u64, after: &str) {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let name: String = escape(name.as_encoded_bytes()).chars().take(NAME).collect();
         let mut state = self.state();
         *state = State {
-            name: format!("{which}{name}"),
+            name: format!("{before}{name}{after}"),
             all: bytes,
             next: STEP,
             drawn: state.drawn,
@@ -176,13 +189,13 @@ pub(crate) struct Beside<'p, W> {
     is_terminal: bool,
 }
 
-impl<'p, W: Write + IsTerminal> Beside<'p, W> {
-    /// `out`, which may be where the line is.
-    pub(crate) fn new(out: W, progress: &'p Progress) -> Beside<'p, W> {
+impl<'p, W: Write> Beside<'p, W> {
+    /// `out`, which may lead to where the line is.
+    pub(crate) fn new(out: W, is_terminal: bool, progress: &'p Progress) -> Beside<'p, W> {
         Beside {
-            is_terminal: out.is_terminal(),
             out,
             progress,
+            is_terminal,
         }
     }
 }

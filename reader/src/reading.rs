@@ -145,42 +145,16 @@ impl Reading<'_> {
     }
 
     /// Keeps the spans of an entry, until it is let go of.
-    fn hold(&mut self, entry: &Entry) {
+    pub(crate) fn hold(&mut self, entry: &Entry) {
         entry.span.into_iter().for_each(|id| self.entries.hold(id));
     }
 
-    fn release(&mut self, entry: &Entry) {
+    /// Lets go of what was held of an entry.
+    pub(crate) fn release(&mut self, entry: &Entry) {
         entry
             .span
             .into_iter()
             .for_each(|id| self.entries.release(id));
-    }
-
-    /// Reads all of it, and returns the last `most` of the entries that `passes` lets
-    /// through, whose spans stay known.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub(crate) fn last(
-        &mut self,
-        most: usize,
-        passes: impl Fn(&Recording, &Entry) -> bool,
-    ) -> Result<VecDeque<Entry>, Error> {
-        let mut last = VecDeque::new();
-        while self.tell()? {
-            let entry = self.entries.told();
-            if most > 0 && passes(self.entries.recording(), entry) {
-                let entry = entry.clone().detached();
-                self.hold(&entry);
-                last.push_back(entry);
-            }
-            if last.len() > most
-                && let Some(entry) = last.pop_front()
-            {
-                self.release(&entry);
-            }
-        }
-        Ok(last)
     }
 }
 

@@ -7,9 +7,10 @@ mod lines;
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::ops::Range;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
 use ttlog_format::site::Level;
 use ttlog_format::value::{Borrowed, Text, Value};
 
@@ -17,7 +18,7 @@ use crate::colour;
 use crate::escape::{self, push_escaped, push_quoted};
 use crate::shown::{Named, Shown, ShownSpan};
 
-pub(crate) use lines::Lines;
+pub(crate) use lines::{Detail, Lines};
 
 /// How lines are written.
 #[derive(Clone, Debug)]
@@ -42,6 +43,25 @@ impl Style {
     pub(crate) fn moment(&self, wall_ns: u64) -> String {
         let zoned = timestamp(wall_ns).to_zoned_datetime(self.zone.clone());
         zoned.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+    }
+
+    /// The moment with all that there is of it: `2025-11-24 12:34:56.123456789+01:00`
+    pub(crate) fn whole_moment(&self, wall_ns: u64) -> String {
+        let zoned = timestamp(wall_ns).to_zoned_datetime(self.zone.clone());
+        zoned.strftime("%Y-%m-%d %H:%M:%S%.9f%:z").to_string()
+    }
+
+    /// The day that a moment is in, and from when to when that is, nanoseconds since 1970.
+    pub(crate) fn day(&self, wall_ns: u64) -> (String, Range<u64>) {
+        let zoned = timestamp(wall_ns).to_zoned_datetime(self.zone.clone());
+        let bound = |bound: Result<ZonedDateTime, jiff::Error>, or: u64| {
+            let ns = bound.map(|bound| bound.timestamp().as_nanosecond());
+            ns.ok().and_then(|ns| u64::try_from(ns).ok()).unwrap_or(or)
+        };
+        let from = bound(zoned.start_of_day(), 0);
+        let next = zoned.tomorrow().and_then(|next| next.start_of_day());
+        let to = bound(next, u64::MAX);
+        (zoned.strftime("%Y-%m-%d").to_string(), from..to)
     }
 
     /// The moment by the time of day.
@@ -260,7 +280,7 @@ mod tests {
             zone: TimeZone::UTC,
             colour,
         };
-        let mut lines = Lines::new(&style);
+        let mut lines = Lines::new(&style, Detail::Short);
         let line = |entry| {
             let mut out = Vec::new();
             lines.push(&mut out, &recording, entry);

@@ -4,6 +4,7 @@
 //! be seen of the process that counts. A verdict claims no more than its evidence shows.
 
 use ttlog_format::cause::{self, Cause};
+use ttlog_format::header::Header;
 use ttlog_format::incident::{self, Incident};
 use ttlog_format::salvage::Recording;
 use ttlog_format::snapshot::{Made, Maker};
@@ -42,6 +43,11 @@ fn of_kind(kind: Kind) -> Verdict {
         kind,
         ..Verdict::default()
     }
+}
+
+/// Whether the process of a recording lives.
+pub(crate) fn is_alive(header: &Header, now: &Now) -> bool {
+    runs(now, &Boot::compare(header, now.boot_id.as_deref()))
 }
 
 /// In another boot, a process with the same pid and start time is there by chance.

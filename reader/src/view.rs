@@ -15,32 +15,46 @@
 //! the event was in with the fields that they had then, outermost first, the
 //! message, and the other fields. A `?` stands for a span of which nothing is
 //! left, `…` follows what was cut when it was recorded. An event whose call site
-//! is lost is shown with the address and its values.
+//! is lost is shown with the address and its values. Where the day changes, it is
+//! said. On a terminal what comes behind the level is aligned, and a pager shows it.
 //!
-//! `-o json` writes one object a line in the layout of
-//! `tracing_subscriber::fmt().json()`.
+//! `-o full` adds the date, nanoseconds, the thread, the target and the place in the
+//! source; `-o cat` is the message alone; `-o json` writes one object a line in the
+//! layout of `tracing_subscriber::fmt().json()`.
 //!
-//! Lines are written while the recording is read, of which little is in memory, however
-//! big it is; with `-n N`, the last N are. Several recordings come one after the other.
+//! Several recordings are merged by time, each line with the name and the pid of the
+//! process, in JSON as `recording`. `-f` goes on as long as the processes live, without
+//! touching them, shows all that is left when they end, and says on stderr what became of
+//! them, and how many events were overwritten before they could be shown; `-n 0` begins
+//! with what comes next.
+//!
+//! Lines are written while recordings are read, of which little is in memory, however
+//! big they are; with `-n N`, the last N are, and with `-r`, all lines.
 //!
 //! How far that has come is said on stderr, if it is a terminal and it takes longer than a
 //! second; where lines are written to a terminal, too, only until the first of them: they
 //! would mix, and whoever sees lines coming needs nothing else.
 
+mod follow;
 mod lines;
+mod merged;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::ValueEnum;
-use ttlog_format::salvage::{ENTRIES_AROUND, Entry, Ledger, Recording};
+use ttlog_format::salvage::Ledger;
 
 use crate::error::Error;
-use crate::filter;
+use crate::filter::{self, Covered, Filter};
+use crate::input::Located;
 use crate::output::Look;
 use crate::reading::Reading;
+use crate::text::count;
 
-use lines::{Show, Writer};
+use lines::{Batch, Show, Writer};
+use merged::Merged;
 
 /// Show the events of recordings, oldest first
 #[derive(Clone, Debug, clap::Args)]
@@ -48,18 +62,28 @@ use lines::{Show, Writer};
 Examples:
   ttlog-reader view 4711                  what process 4711 recorded, dead or alive
   ttlog-reader view -n 20 -p warn DIR     the last 20 warnings and errors of the newest recording
+  ttlog-reader view --field id=7 FILE     everything about the request with id 7
+  ttlog-reader view --since -100ms --thread worker-1 FILE
+                                          what worker-1 did in the last 100 ms
+  ttlog-reader view -f -p info 4711       as it goes on, and at last what became of it
+  ttlog-reader view web.ring db.ring      several, merged by time
   ttlog-reader view -o json FILE | jq .   for programs")]
 pub(crate) struct Arguments {
     /// Files, directories (their newest recording), pids, or - for stdin
     #[arg(value_name = "RECORDING", required = true)]
     pub(crate) inputs: Vec<OsString>,
 
-    #[command(flatten)]
-    filter: filter::Arguments,
-
     /// Show the last N alone
     #[arg(short = 'n', long, value_name = "N")]
     lines: Option<usize>,
+
+    /// Go on as long as the processes live, and tell what became of them
+    #[arg(short, long)]
+    follow: bool,
+
+    /// Show the newest first
+    #[arg(short, long, conflicts_with = "follow")]
+    reverse: bool,
 
     /// Show what happened to spans, too
     #[arg(long)]
@@ -71,62 +95,160 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     look: Look,
+
+    /// Do not pipe what goes to a terminal through PAGER, or less
+    #[arg(long)]
+    no_pager: bool,
+
+    #[command(flatten)]
+    filter: filter::Arguments,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// A line for the eye
     #[default]
     Short,
+    /// A line with all that is known of an event
+    Full,
     /// An object a line, as tracing-subscriber writes them
     Json,
+    /// The message alone
+    Cat,
 }
 
-/// Writes what was asked for of one recording, and returns its account.
+impl Arguments {
+    /// Whether there should be a pager, if lines go to a terminal.
+    pub(crate) fn is_paged(&self) -> bool {
+        !self.no_pager && !self.follow
+    }
+}
+
+/// What came of showing recordings.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// The accounts.
+    pub(crate) ledgers: Vec<(PathBuf, Ledger)>,
+    /// Why some were not shown, or not to their end.
+    pub(crate) errors: Vec<Error>,
+    /// What is to be said besides.
+    pub(crate) words: Vec<String>,
+}
+
+/// Shows what was asked for of recordings, merged by time.
 ///
 /// # Errors
-/// It cannot be read, or `out` cannot be written.
-pub(crate) fn write(
-    mut reading: Reading<'_>,
+/// What was asked for makes no sense, or `out` cannot be written.
+pub(crate) fn show(
+    located: &[Located<'_>],
     asked: &Arguments,
+    on_screen: bool,
     out: impl Write + Send,
-) -> Result<Ledger, Error> {
-    let zone = asked.look.zone();
-    let filter = reading.filter(&asked.filter, asked.spans, &zone)?;
-    let passes = |recording: &Recording, entry: &Entry| filter.passes(recording, entry);
-    let style = asked.look.style();
-    let writer = Writer::new(asked.output, &style, out);
-    lines::write_beside(writer, |show| match asked.lines {
-        Some(most) => {
-            let last = reading.last(most, passes)?;
-            show(reading.entries.recording(), last.into());
-            Ok(())
-        }
-        None => tell(&mut reading, passes, show),
-    })?;
-    Ok(reading.entries.recording().ledger)
-}
-
-/// Has all entries told, and those that pass shown, as long as that can be done.
-fn tell(
-    reading: &mut Reading<'_>,
-    passes: impl Fn(&Recording, &Entry) -> bool,
-    show: Show<'_>,
-) -> Result<(), Error> {
-    loop {
-        let mut entries = Vec::with_capacity(ENTRIES_AROUND);
-        let mut told = 0;
-        while told < ENTRIES_AROUND && reading.tell()? {
-            told += 1;
-            let entry = reading.entries.told();
-            if passes(reading.entries.recording(), entry) {
-                entries.push(entry.clone());
-            }
-        }
-        if told == 0 || !show(reading.entries.recording(), entries) {
-            return Ok(());
+) -> Result<Seen, Error> {
+    let mut seen = Seen::default();
+    let mut readings = Vec::new();
+    for (of, located) in located.iter().enumerate() {
+        match located.reading() {
+            Ok(reading) => readings.push((of, reading)),
+            Err(error) => seen.errors.push(error),
         }
     }
+    let follow = |of| asked.follow.then(|| located.get(of)).flatten();
+    show_readings(readings, asked, on_screen, follow, out, &mut seen)?;
+    Ok(seen)
+}
+
+/// Shows what was asked for of what is being read, and follows those for which there is
+/// something to be read on.
+fn show_readings<'l, 'p: 'l>(
+    mut readings: Vec<(usize, Reading<'_>)>,
+    asked: &Arguments,
+    on_screen: bool,
+    follow: impl Fn(usize) -> Option<&'l Located<'p>>,
+    out: impl Write + Send,
+    seen: &mut Seen,
+) -> Result<(), Error> {
+    let filter = filter(&mut readings, asked)?;
+    let style = asked.look.style();
+    let look = lines::Look::new(asked, &style, on_screen);
+    let writer = Writer::new(look, &names(&readings), out);
+    let mut shown = 0;
+    lines::write_beside(writer, |show| {
+        let show: Show<'_> = &mut |batch: Batch<'_>| {
+            shown += batch.entries.len();
+            show(batch)
+        };
+        let followed: Vec<_> = readings
+            .iter()
+            .filter_map(|&(of, _)| Some((of, follow(of)?)))
+            .collect();
+        if followed.is_empty() {
+            show_once(readings, asked, &filter, show, seen);
+            return Ok(());
+        }
+        drop(readings);
+        follow::follow(&followed, asked, &filter, show, seen)
+    })?;
+    let events = seen
+        .ledgers
+        .iter()
+        .map(|(_, ledger)| ledger.counts.readable);
+    let events = events.fold(0, u64::saturating_add);
+    if shown == 0 && events > 0 && !asked.filter.is_empty() {
+        let events = count(events);
+        seen.words
+            .push(format!("none of {events} events is what was asked for"));
+    }
+    Ok(())
+}
+
+/// What is shown of all of them; moments are told by the events of all.
+fn filter(readings: &mut [(usize, Reading<'_>)], asked: &Arguments) -> Result<Filter, Error> {
+    let zone = asked.look.zone();
+    if let [(_, one)] = readings {
+        return one.filter(&asked.filter, asked.spans, &zone);
+    }
+    let mut covered: Covered = None;
+    if asked.filter.needs_covered() {
+        for (_, reading) in readings {
+            covered = match (covered, reading.covered()?) {
+                (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+                (a, b) => a.or(b),
+            };
+        }
+    }
+    asked.filter.filter(asked.spans, &zone, covered)
+}
+
+fn show_once(
+    readings: Vec<(usize, Reading<'_>)>,
+    asked: &Arguments,
+    filter: &Filter,
+    show: Show<'_>,
+    seen: &mut Seen,
+) {
+    let mut merged = Merged::new(readings, 0);
+    match asked.lines {
+        Some(most) => merged.show_last(most, filter, show),
+        None => merged.show_all(filter, show),
+    }
+    seen.errors.append(&mut merged.errors);
+    for (_, reading) in merged.readings {
+        let ledger = reading.entries.recording().ledger;
+        seen.ledgers.push((reading.path, ledger));
+    }
+}
+
+/// What tells the lines of a recording from those of another, `payments[4711]`, by its
+/// number.
+fn names(readings: &[(usize, Reading<'_>)]) -> Vec<String> {
+    let most = readings.iter().map(|(of, _)| of + 1).max();
+    let mut names = vec![String::new(); most.unwrap_or(0)];
+    for (of, reading) in readings {
+        let header = &reading.entries.recording().header;
+        names[*of] = format!("{}[{}]", header.name, header.pid);
+    }
+    names
 }
 
 #[cfg(test)]
@@ -147,9 +269,11 @@ mod tests {
         let line = <Line as clap::Parser>::try_parse_from(line).unwrap();
         let (recording, verdict) = (fixture::recording(), Verdict::default());
         let reading = of_recording("demo.ring", &recording, &verdict, None);
-        let mut out = Vec::new();
-        let ledger = write(reading, &line.view, &mut out).unwrap();
-        assert_eq!(ledger, recording.ledger);
+        let (mut out, mut seen) = (Vec::new(), Seen::default());
+        let readings = vec![(0, reading)];
+        let none = |_| None;
+        show_readings(readings, &line.view, false, none, &mut out, &mut seen).unwrap();
+        assert_eq!(seen.ledgers, [("demo.ring".into(), recording.ledger)]);
         let text = String::from_utf8(out).unwrap();
         text.lines().map(str::to_owned).collect()
     }

@@ -26,9 +26,24 @@ pub(crate) struct Lines {
     sites: Again<Site>,
     spans: Again<Around>,
     threads: Again<Vec<u8>>,
+    /// The recording's name as an entry of the object, where there are several.
+    name: Vec<u8>,
 }
 
 impl Lines {
+    /// Lines with the name of what was recorded in each.
+    pub(crate) fn named(self, name: &str) -> Lines {
+        Lines {
+            name: part(|map| map.serialize_entry("recording", name)),
+            ..self
+        }
+    }
+
+    /// Forgets what is known of threads, of which there may be others now.
+    pub(crate) fn forget_threads(&mut self) {
+        self.threads.forget();
+    }
+
     /// Forgets what is known of spans, of which more may have been told.
     pub(crate) fn forget_spans(&mut self) {
         self.spans.forget();
@@ -46,7 +61,8 @@ impl Lines {
         );
         if site.is_log {
             // Writing to memory cannot fail, here and below.
-            let _ = write_line(out, &Shown::new(recording, entry));
+            let _ = write_line(&mut *out, &Shown::new(recording, entry));
+            self.name_last(out);
             return;
         }
         self.second.push_moment(out, entry.wall_ns);
@@ -74,7 +90,17 @@ impl Lines {
         if entry.fields.are_truncated() {
             out.extend_from_slice(br#","truncated":true"#);
         }
+        out.extend_from_slice(&self.name);
         out.extend_from_slice(b"}\n");
+    }
+
+    /// Puts the name into the object that was written last.
+    fn name_last(&self, out: &mut Vec<u8>) {
+        if !self.name.is_empty() {
+            out.truncate(out.len() - "}\n".len());
+            out.extend_from_slice(&self.name);
+            out.extend_from_slice(b"}\n");
+        }
     }
 }
 

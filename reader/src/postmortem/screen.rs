@@ -1,6 +1,7 @@
 //! A story for the eye: what matters most first, and no more of the rest than a
 //! screen has room for.
 
+use ttlog_format::header::Header;
 use ttlog_format::salvage::{Ledger, Recording, Span};
 use ttlog_format::verdict::{Kind, Verdict};
 
@@ -65,14 +66,7 @@ pub(super) fn tell(story: &Story<'_>, all: bool, page: &mut Page) {
 
 fn tell_verdict(story: &Story<'_>, page: &mut Page) {
     let verdict = &story.opened.verdict;
-    let header = &story.opened.recording.header;
-    let name = if header.name.is_empty() {
-        "process"
-    } else {
-        &header.name
-    };
-    let who = format!("{name} (pid {})", header.pid);
-    let words = escape(format!("{who} {}", headline(verdict)).as_bytes());
+    let words = verdict_words(&story.opened.recording.header, verdict);
     page.wrapped("", &words, colour_of(verdict.kind));
     // What was said is long enough without it.
     if let (Some(who), true) = (&verdict.thread, verdict.message.is_some()) {
@@ -83,6 +77,17 @@ fn tell_verdict(story: &Story<'_>, page: &mut Page) {
         page.wrapped("  ", &escape(words.as_bytes()), "");
     }
     tell_life(story, page);
+}
+
+/// Who came to what end: `payments (pid 4711) died of SIGSEGV at 0x0 in thread main (4711)`
+pub(crate) fn verdict_words(header: &Header, verdict: &Verdict) -> String {
+    let name = if header.name.is_empty() {
+        "process"
+    } else {
+        &header.name
+    };
+    let who = format!("{name} (pid {})", header.pid);
+    escape(format!("{who} {}", headline(verdict)).as_bytes())
 }
 
 fn headline(verdict: &Verdict) -> String {

@@ -6,14 +6,34 @@
 use std::io::Write;
 
 use ttlog_format::salvage::{Entry, Recording, What};
+use ttlog_format::site::Level;
 use ttlog_format::value::{Borrowed, Field};
 
 use super::{Style, push_address, push_level, push_message, push_name, push_spans, push_value};
 use crate::again::{Again, Around, Role, Second, Words, push_digits};
+use crate::escape;
+use crate::shown::Shown;
+
+/// How much a line says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// When to the millisecond, how severe, in what spans, and what.
+    #[default]
+    Short,
+    /// When to the nanosecond, by what thread, for what target, and where in the source, too.
+    Full,
+    /// The message alone, and where there is none, the fields.
+    Words,
+}
 
 /// Writes lines of a recording, and remembers what they have in common.
 pub(crate) struct Lines<'a> {
     style: &'a Style,
+    detail: Detail,
+    /// Whether what comes behind the level begins at the same column.
+    aligned: bool,
+    /// The recording's name with a space before it, where there are several.
+    name: Vec<u8>,
     /// The time of day, without what is left of its second.
     second: Second,
     sites: Again<Words>,
@@ -22,12 +42,30 @@ pub(crate) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// Lines in this style.
-    pub(crate) fn new(style: &'a Style) -> Lines<'a> {
+    pub(crate) fn new(style: &'a Style, detail: Detail) -> Lines<'a> {
         Lines {
             style,
+            detail,
+            aligned: false,
+            name: Vec::new(),
             second: Second::default(),
             sites: Again::default(),
             spans: Again::default(),
+        }
+    }
+
+    /// The same, with what comes behind the level at the same column in all of them.
+    pub(crate) fn aligned(self, aligned: bool) -> Lines<'a> {
+        Lines { aligned, ..self }
+    }
+
+    /// The same, with the name of what was recorded in each.
+    pub(crate) fn named(self, name: &str) -> Lines<'a> {
+        let mut words = vec![b' '];
+        escape::push_escaped(&mut words, name.as_bytes());
+        Lines {
+            name: words,
+            ..self
         }
     }
 
@@ -38,7 +76,8 @@ impl<'a> Lines<'a> {
 
     /// Appends the line of `entry`, its end included.
     pub(crate) fn push(&mut self, out: &mut Vec<u8>, recording: &Recording, entry: &Entry) {
-        self.second.push_time(out, entry.wall_ns, self.style);
+        let begin = out.len();
+        self.push_time(out, entry.wall_ns);
         let words = self.sites.get(
             entry.site,
             |words| words.is_known || !recording.sites.contains_key(&entry.site),
@@ -46,11 +85,20 @@ impl<'a> Lines<'a> {
                 let site = recording.sites.get(&entry.site).map(|site| &**site);
                 let mut words = Words::new(site, push_name);
                 push_level(&mut words.head, site.map(|site| site.level), self.style);
+                if self.aligned {
+                    push_room(&mut words.head, site.map(|site| site.level));
+                }
                 words
             },
         );
-        out.extend_from_slice(&words.head);
-        if let Some(id) = entry.span {
+        if self.detail != Detail::Words {
+            out.extend_from_slice(&words.head);
+        }
+        if self.detail == Detail::Full {
+            push_origin(out, &Shown::new(recording, entry));
+        }
+        let is_shown = self.detail != Detail::Words || entry.what != What::Event;
+        if let Some(id) = entry.span.filter(|_| is_shown) {
             let is_good = |around: &Around| around.lasts_at(entry.wall_ns);
             let around = self.spans.get(id.to_u64(), is_good, || {
                 Around::new(recording, id, entry.wall_ns, push_spans)
@@ -58,10 +106,47 @@ impl<'a> Lines<'a> {
             around.push_to(out);
         }
         match entry.what {
+            What::Event if self.detail == Detail::Words => push_message_alone(out, entry, words),
             What::Event => push_event(out, entry, words),
             _ => push_what(out, entry, words),
         }
+        if self.detail == Detail::Words && out.get(begin) == Some(&b' ') {
+            out.remove(begin);
+        }
         out.push(b'\n');
+    }
+
+    fn push_time(&mut self, out: &mut Vec<u8>, wall_ns: u64) {
+        match self.detail {
+            Detail::Short => self.second.push_time(out, wall_ns, self.style),
+            Detail::Full => out.extend(self.style.whole_moment(wall_ns).bytes()),
+            Detail::Words => return,
+        }
+        out.extend_from_slice(&self.name);
+    }
+}
+
+/// As many spaces as the longest level is longer.
+fn push_room(out: &mut Vec<u8>, level: Option<Level>) {
+    let len = level.map_or(1, |level| level.as_str().len());
+    let room = Level::Error.as_str().len().saturating_sub(len);
+    out.extend(std::iter::repeat_n(b' ', room));
+}
+
+/// ` worker-1[4712] app::auth src/auth.rs:7`
+fn push_origin(out: &mut Vec<u8>, shown: &Shown<'_>) {
+    if let Some(thread) = shown.thread {
+        out.push(b' ');
+        escape::push_escaped(out, thread.name.as_bytes());
+        // Writing to memory cannot fail, here and below.
+        let _ = write!(out, "[{}]", thread.id);
+    }
+    for words in shown.target.iter().chain(&shown.file) {
+        out.push(b' ');
+        escape::push_escaped(out, words.as_bytes());
+    }
+    if let (Some(_), Some(line)) = (&shown.file, shown.line) {
+        let _ = write!(out, ":{line}");
     }
 }
 
@@ -73,6 +158,15 @@ impl Second {
             time
         });
         push_digits::<3>(out, wall_ns / 1_000_000 % 1_000);
+    }
+}
+
+fn push_message_alone(out: &mut Vec<u8>, entry: &Entry, words: &mut Words) {
+    let mut fields = entry.fields.iter();
+    let message = fields.find(|field| words.name(field.index).role == Role::Message);
+    match message {
+        Some(message) => push_message(out, &message.value),
+        None => push_event(out, entry, words),
     }
 }
 

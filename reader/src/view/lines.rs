@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,10 +16,11 @@ use std::thread::{self, Builder};
 use ttlog_format::salvage::{Entry, Recording, Span};
 use ttlog_format::span::SpanId;
 
-use super::Output;
+use super::{Arguments, Output};
+use crate::colour;
 use crate::error::Error;
 use crate::json;
-use crate::text::{self, Style};
+use crate::text::{self, Detail, Style};
 
 /// Bytes of lines that are written at once.
 const WRITTEN_BYTES: usize = 1 << 17;
@@ -26,57 +28,80 @@ const WRITTEN_BYTES: usize = 1 << 17;
 /// Lots that wait for their lines.
 const LOTS_WAITING: usize = 2;
 
-/// Shows entries of a recording, and tells whether there is somebody who looks.
-pub(super) type Show<'a> = &'a mut dyn FnMut(&Recording, Vec<Entry>) -> bool;
+/// Entries that passed, in the order of time, and the recordings that they are of.
+pub(super) struct Batch<'a> {
+    /// Each with its number among those that were asked for.
+    pub(super) recordings: &'a [(usize, &'a Recording)],
+    /// Each with the number of its recording.
+    pub(super) entries: Vec<(usize, Entry)>,
+    /// The how-manieth time it is that these are read: threads may be others then.
+    pub(super) round: u64,
+}
+
+/// Shows entries, and tells whether there is somebody who looks.
+pub(super) type Show<'a> = &'a mut dyn FnMut(Batch<'_>) -> bool;
 
 /// Entries that were told one after the other, and what their lines need.
 struct Lot {
-    entries: Vec<Entry>,
-    /// The spans that these are in.
+    entries: Vec<(usize, Entry)>,
+    parts: Vec<Part>,
+}
+
+/// What lines need of a recording.
+struct Part {
+    of: usize,
+    /// The spans that entries are in, and those around them.
     spans: HashMap<SpanId, Arc<Span>>,
-    /// The tables of the recording, unless they are those of the lot before.
+    /// The tables, unless they are those of the lot before.
     tables: Option<Recording>,
 }
+
+/// How big the tables of a recording were in which round: in one they only grow.
+type Noted = HashMap<usize, (usize, usize, u64)>;
 
 /// Has entries told by `tell`, and their lines written by another thread.
 ///
 /// # Errors
 /// Lines cannot be written; and those of `tell`.
-pub(super) fn write_beside<W: Write + Send>(
-    writer: Writer<'_, W>,
-    tell: impl FnOnce(Show<'_>) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let writer = &Mutex::new(writer);
-    thread::scope(|scope| {
-        let (lots, waiting) = sync_channel(LOTS_WAITING);
-        let (used, returned) = channel();
-        let write_all = move || {
-            waiting.iter().try_for_each(|lot| {
-                // Who is not there any more has no use for it.
-                let _ = used.send(lock(writer).write(lot)?);
-                Ok(())
-            })
-        };
-        let beside = Builder::new().spawn_scoped(scope, write_all);
-        let (mut written, mut tables) = (Ok(()), None);
-        let told = tell(&mut |recording, entries| {
-            // Freed by the thread that has allocated it, which so waits for no other's.
-            returned.try_iter().for_each(drop);
-            let lot = Lot::new(recording, entries, &mut tables);
-            if beside.is_ok() {
-                return lots.send(lot).is_ok();
+pub(super) fn write_beside<W: Write + Send, T>(
+    mut writer: Writer<'_, W>,
+    tell: impl FnOnce(Show<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let told = {
+        let writer = &Mutex::new(&mut writer);
+        thread::scope(|scope| {
+            let (lots, waiting) = sync_channel(LOTS_WAITING);
+            let (used, returned) = channel();
+            let write_all = move || {
+                waiting.iter().try_for_each(|lot| {
+                    // Who is not there any more has no use for it.
+                    let _ = used.send(lock(writer).write(lot)?);
+                    Ok(())
+                })
+            };
+            let beside = Builder::new().spawn_scoped(scope, write_all);
+            let (mut written, mut noted) = (Ok(()), Noted::new());
+            let told = tell(&mut |batch| {
+                // Freed by the thread that has allocated it, which so waits for no other's.
+                returned.try_iter().for_each(drop);
+                let lot = Lot::new(batch, &mut noted);
+                if beside.is_ok() {
+                    return lots.send(lot).is_ok();
+                }
+                // Where no thread can be made, it is done here.
+                written = lock(writer).write(lot).map(drop);
+                written.is_ok()
+            });
+            drop(lots);
+            if let Ok(beside) = beside {
+                written = beside.join().unwrap_or_else(|panic| resume_unwind(panic));
             }
-            // Where no thread can be made, it is done here.
-            written = lock(writer).write(lot).map(drop);
-            written.is_ok()
-        });
-        drop(lots);
-        if let Ok(beside) = beside {
-            written = beside.join().unwrap_or_else(|panic| resume_unwind(panic));
-        }
-        written.map_err(Error::output)?;
-        told
-    })
+            written.map_err(Error::output)?;
+            told
+        })?
+    };
+    writer.finish().map_err(Error::output)?;
+    Ok(told)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,25 +109,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Lot {
-    /// Entries of `recording`, as it is known now; how big its tables are is compared with
-    /// what is noted, since they only grow.
-    fn new(recording: &Recording, entries: Vec<Entry>, noted: &mut Option<(usize, usize)>) -> Lot {
-        let now = Some((recording.sites.len(), recording.threads.len()));
-        let is_noted = *noted == now;
-        *noted = now;
+    fn new(batch: Batch<'_>, noted: &mut Noted) -> Lot {
+        let round = batch.round;
+        let part = |&(of, recording): &(usize, &Recording)| Part {
+            of,
+            spans: spans_around(recording, of, &batch.entries),
+            tables: changed(recording, of, round, noted).then(|| tables(recording)),
+        };
         Lot {
-            spans: spans_around(recording, &entries),
-            tables: (!is_noted).then(|| tables(recording)),
-            entries,
+            parts: batch.recordings.iter().map(part).collect(),
+            entries: batch.entries,
         }
     }
 }
 
-/// The spans that entries are in, and those around them.
-fn spans_around(recording: &Recording, entries: &[Entry]) -> HashMap<SpanId, Arc<Span>> {
+/// Whether a recording has other tables than those that are noted, which then are its.
+fn changed(recording: &Recording, of: usize, round: u64, noted: &mut Noted) -> bool {
+    let now = (recording.sites.len(), recording.threads.len(), round);
+    noted.insert(of, now) != Some(now)
+}
+
+/// The spans of a recording that entries are in, and those around them.
+fn spans_around(
+    recording: &Recording,
+    of: usize,
+    entries: &[(usize, Entry)],
+) -> HashMap<SpanId, Arc<Span>> {
     let mut spans = HashMap::new();
     let mut last = None;
-    for entry in entries {
+    let own = entries.iter().filter(|(number, _)| *number == of);
+    for (_, entry) in own {
         let mut next = entry.span.filter(|_| entry.span != last);
         last = entry.span;
         while let Some(id) = next
@@ -131,58 +167,206 @@ fn tables(recording: &Recording) -> Recording {
     }
 }
 
-/// Writes the lines of one recording.
+/// How lines are written.
+pub(super) struct Look<'s> {
+    pub(super) output: Output,
+    pub(super) style: &'s Style,
+    /// Whether they are looked at where they are written, on a terminal.
+    pub(super) on_screen: bool,
+    /// The newest first.
+    pub(super) reverse: bool,
+    /// Whether whoever looks waits for each.
+    pub(super) at_once: bool,
+}
+
+impl<'s> Look<'s> {
+    /// As it was asked for.
+    pub(super) fn new(asked: &Arguments, style: &'s Style, on_screen: bool) -> Look<'s> {
+        Look {
+            output: asked.output,
+            style,
+            on_screen,
+            reverse: asked.reverse,
+            at_once: asked.follow,
+        }
+    }
+}
+
+/// Writes the lines of recordings.
 pub(super) struct Writer<'s, W> {
-    lines: Lines<'s>,
-    recording: Option<Recording>,
+    look: Look<'s>,
+    of: Vec<Of<'s>>,
+    days: Days,
     /// Lines that are not written yet.
     made: Vec<u8>,
+    /// Where these begin, and when that was, if the newest comes first.
+    begins: Vec<(usize, u64)>,
     out: W,
 }
 
+/// The lines of a recording.
+struct Of<'s> {
+    lines: Lines<'s>,
+    recording: Option<Recording>,
+}
+
 enum Lines<'s> {
-    Short(text::Lines<'s>),
+    Text(text::Lines<'s>),
     Json(json::Lines),
 }
 
 impl<'s, W: Write> Writer<'s, W> {
-    /// Writes to `out`, as it was asked for.
-    pub(super) fn new(output: Output, style: &'s Style, out: W) -> Writer<'s, W> {
-        Writer {
-            lines: match output {
-                Output::Short => Lines::Short(text::Lines::new(style)),
-                Output::Json => Lines::Json(json::Lines::default()),
-            },
+    /// Writes lines of so many recordings to `out`; where these are several, each line has
+    /// the name of its own.
+    pub(super) fn new(look: Look<'s>, names: &[String], out: W) -> Writer<'s, W> {
+        let several = names.len() > 1;
+        let of = names.iter().map(|name| Of {
+            lines: Lines::new(&look, several.then_some(name)),
             recording: None,
+        });
+        Writer {
+            of: of.collect(),
+            days: Days::new(&look),
+            look,
             made: Vec::new(),
+            begins: Vec::new(),
             out,
         }
     }
 
     /// Writes a line of each entry, and gives back what nobody needs any more.
     fn write(&mut self, mut lot: Lot) -> io::Result<Lot> {
-        self.recording = lot.tables.take().or(self.recording.take());
-        let Some(recording) = &mut self.recording else {
-            return Ok(lot);
-        };
-        std::mem::swap(&mut recording.spans, &mut lot.spans);
-        match &mut self.lines {
-            Lines::Short(lines) => lines.forget_spans(),
-            Lines::Json(lines) => lines.forget_spans(),
-        }
-        self.made.clear();
-        for entry in &lot.entries {
-            match &mut self.lines {
-                Lines::Short(lines) => lines.push(&mut self.made, recording, entry),
-                Lines::Json(lines) => lines.push(&mut self.made, recording, entry),
+        for part in &mut lot.parts {
+            if let Some(of) = self.of.get_mut(part.of) {
+                of.take(part);
             }
-            if self.made.len() >= WRITTEN_BYTES {
+        }
+        for &(number, ref entry) in &lot.entries {
+            let Some(of) = self.of.get_mut(number) else {
+                continue;
+            };
+            let Some(recording) = &of.recording else {
+                continue;
+            };
+            if self.look.reverse {
+                self.begins.push((self.made.len(), entry.wall_ns));
+            } else {
+                self.days
+                    .push(&mut self.made, entry.wall_ns, self.look.style);
+            }
+            of.lines.push(&mut self.made, recording, entry);
+            if self.made.len() >= WRITTEN_BYTES && !self.look.reverse {
                 self.out.write_all(&self.made)?;
                 self.made.clear();
             }
         }
-        self.out.write_all(&self.made)?;
+        if !self.look.reverse {
+            self.out.write_all(&self.made)?;
+            self.made.clear();
+        }
+        if self.look.at_once {
+            self.out.flush()?;
+        }
         Ok(lot)
+    }
+
+    /// Writes what had to wait for the end: of lines the newest of which comes first, all.
+    fn finish(&mut self) -> io::Result<()> {
+        let mut end = self.made.len();
+        let mut day = Vec::new();
+        for &(begin, wall_ns) in self.begins.iter().rev() {
+            self.days.push(&mut day, wall_ns, self.look.style);
+            self.out.write_all(&day)?;
+            self.out.write_all(&self.made[begin..end])?;
+            day.clear();
+            end = begin;
+        }
+        Ok(())
+    }
+}
+
+impl Of<'_> {
+    /// Takes what lines need now, and leaves what they needed before.
+    fn take(&mut self, part: &mut Part) {
+        let are_new = part.tables.is_some();
+        self.recording = part.tables.take().or(self.recording.take());
+        if let Some(recording) = &mut self.recording {
+            std::mem::swap(&mut recording.spans, &mut part.spans);
+        }
+        match &mut self.lines {
+            Lines::Text(lines) => lines.forget_spans(),
+            Lines::Json(lines) => {
+                lines.forget_spans();
+                if are_new {
+                    lines.forget_threads();
+                }
+            }
+        }
+    }
+}
+
+impl<'s> Lines<'s> {
+    fn new(look: &Look<'s>, name: Option<&String>) -> Lines<'s> {
+        let detail = match look.output {
+            Output::Short => Detail::Short,
+            Output::Full => Detail::Full,
+            Output::Cat => Detail::Words,
+            Output::Json => {
+                let lines = json::Lines::default();
+                return Lines::Json(match name {
+                    Some(name) => lines.named(name),
+                    None => lines,
+                });
+            }
+        };
+        let lines = text::Lines::new(look.style, detail).aligned(look.on_screen);
+        Lines::Text(match name {
+            Some(name) => lines.named(name),
+            None => lines,
+        })
+    }
+
+    fn push(&mut self, out: &mut Vec<u8>, recording: &Recording, entry: &Entry) {
+        match self {
+            Lines::Text(lines) => lines.push(out, recording, entry),
+            Lines::Json(lines) => lines.push(out, recording, entry),
+        }
+    }
+}
+
+/// Says when the day changes, where lines give the time of day alone.
+struct Days {
+    are_said: bool,
+    on_screen: bool,
+    /// The day of the line before, nanoseconds since 1970.
+    today: Range<u64>,
+}
+
+impl Days {
+    fn new(look: &Look<'_>) -> Days {
+        Days {
+            are_said: look.output == Output::Short,
+            on_screen: look.on_screen,
+            today: 0..0,
+        }
+    }
+
+    /// Appends the day before a line of another than the one before: on a screen as a line
+    /// of its own, also before the first; elsewhere at the beginning of the line, since
+    /// one is an event there.
+    fn push(&mut self, out: &mut Vec<u8>, wall_ns: u64, style: &Style) {
+        if !self.are_said || self.today.contains(&wall_ns) {
+            return;
+        }
+        let is_first = self.today.is_empty();
+        let (day, today) = style.day(wall_ns);
+        self.today = today;
+        if self.on_screen {
+            let line = style.paint(colour::FAINT, &format!("── {day} ──"));
+            out.extend(line.bytes().chain([b'\n']));
+        } else if !is_first {
+            out.extend(day.bytes().chain([b' ']));
+        }
     }
 }
 
@@ -207,17 +391,61 @@ mod tests {
         }
     }
 
+    static STYLE: Style = Style {
+        zone: TimeZone::UTC,
+        colour: false,
+    };
+
+    fn look(output: Output, on_screen: bool, reverse: bool) -> Look<'static> {
+        Look {
+            output,
+            style: &STYLE,
+            on_screen,
+            reverse,
+            at_once: false,
+        }
+    }
+
+    fn batch<'a>(recordings: &'a [(usize, &'a Recording)], round: u64) -> Batch<'a> {
+        let of = |&(of, recording): &(usize, &Recording)| {
+            let entries = recording.entries.iter().cloned();
+            entries.map(move |entry| (of, entry)).collect::<Vec<_>>()
+        };
+        Batch {
+            entries: recordings.iter().flat_map(of).collect(),
+            recordings,
+            round,
+        }
+    }
+
+    /// The lines of recordings with these names.
+    fn lines(look: Look<'_>, recordings: &[(&str, &Recording)]) -> Vec<String> {
+        let names: Vec<String> = recordings.iter().map(|(name, _)| (*name).into()).collect();
+        let recordings: Vec<(usize, &Recording)> =
+            recordings.iter().map(|(_, it)| *it).enumerate().collect();
+        let mut out = Vec::new();
+        let writer = Writer::new(look, &names, &mut out);
+        write_beside(writer, |show| {
+            show(batch(&recordings, 0));
+            Ok(())
+        })
+        .unwrap();
+        let text = String::from_utf8(out).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
     #[test]
     fn nothing_more_is_told_where_nothing_more_can_be_written() {
         let recording = fixture::recording();
-        let style = Style {
-            zone: TimeZone::UTC,
-            colour: false,
-        };
-        let writer = Writer::new(Output::Short, &style, Room(10_000));
+        let recordings = [(0, &recording)];
+        let writer = Writer::new(
+            look(Output::Short, false, false),
+            &["".into()],
+            Room(10_000),
+        );
         let mut lots = 0;
         let written = write_beside(writer, |show| {
-            while show(&recording, recording.entries.clone()) {
+            while show(batch(&recordings, 0)) {
                 lots += 1;
             }
             Ok(())
@@ -229,17 +457,135 @@ mod tests {
     #[test]
     fn a_lot_has_the_spans_around_its_entries_and_tables_that_are_new() {
         let mut recording = fixture::recording();
-        let entry = |recording: &Recording| recording.entries[1].clone();
-        let mut noted = None;
-        let mut lot = |recording: &Recording| {
-            let lot = Lot::new(recording, vec![entry(recording)], &mut noted);
-            (lot.spans.len(), lot.tables.map(|tables| tables.sites.len()))
+        let mut noted = Noted::new();
+        let mut lot = |recording: &Recording, round| {
+            let entries = vec![(3, recording.entries[1].clone())];
+            let recordings = &[(3, recording)];
+            let batch = Batch {
+                recordings,
+                entries,
+                round,
+            };
+            let lot = Lot::new(batch, &mut noted);
+            let part = lot.parts.into_iter().next().unwrap();
+            (
+                part.spans.len(),
+                part.tables.map(|tables| tables.sites.len()),
+            )
         };
         let sites = recording.sites.len();
-        assert_eq!(lot(&recording), (2, Some(sites)));
-        assert_eq!(lot(&recording), (2, None));
+        assert_eq!(lot(&recording, 0), (2, Some(sites)));
+        assert_eq!(lot(&recording, 0), (2, None));
+        assert_eq!(
+            lot(&recording, 1),
+            (2, Some(sites)),
+            "threads may be others"
+        );
         recording.sites.clear();
         recording.spans.clear();
-        assert_eq!(lot(&recording), (0, Some(0)));
+        assert_eq!(lot(&recording, 1), (0, Some(0)));
+    }
+
+    #[test]
+    fn the_newest_may_come_first() {
+        let recording = fixture::recording();
+        for output in [Output::Short, Output::Full, Output::Json, Output::Cat] {
+            let mut all = lines(look(output, false, false), &[("", &recording)]);
+            all.reverse();
+            assert_eq!(lines(look(output, false, true), &[("", &recording)]), all);
+        }
+    }
+
+    #[test]
+    fn where_there_are_several_each_line_has_a_name() {
+        let recording = fixture::recording();
+        let both = [("web[1]", &recording), ("d\x1bb[2]", &recording)];
+        let short = lines(look(Output::Short, false, false), &both);
+        let half = recording.entries.len();
+        assert_eq!(short[0], "22:13:20.000 web[1] [INFO] request{id=7}: opened");
+        assert!(
+            short[half].starts_with("22:13:20.000 d\\x1bb[2] [INFO] "),
+            "{short:?}"
+        );
+        for line in &lines(look(Output::Json, false, false), &both)[half..] {
+            let object: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(object["recording"], "d\x1bb[2]");
+        }
+    }
+
+    #[test]
+    fn the_day_is_said_where_it_changes() {
+        let mut recording = fixture::recording();
+        recording.entries.truncate(3);
+        recording.entries[2].wall_ns += 86_400_000_000_000;
+        let begins = |lines: &[String]| -> Vec<String> {
+            let begin = |line: &String| line.chars().take(20).collect();
+            lines.iter().map(begin).collect()
+        };
+        let piped = lines(look(Output::Short, false, false), &[("", &recording)]);
+        assert_eq!(
+            begins(&piped),
+            [
+                "22:13:20.000 [INFO] ",
+                "22:13:20.001 [INFO] ",
+                "2023-11-15 22:13:20."
+            ]
+        );
+        let reversed = lines(look(Output::Short, false, true), &[("", &recording)]);
+        assert_eq!(
+            begins(&reversed),
+            [
+                "22:13:20.002 [DEBUG]",
+                "2023-11-14 22:13:20.",
+                "22:13:20.000 [INFO] "
+            ]
+        );
+        let on_screen = lines(look(Output::Short, true, false), &[("", &recording)]);
+        assert_eq!(
+            begins(&on_screen),
+            [
+                "── 2023-11-14 ──",
+                "22:13:20.000 [INFO]  ".trim_end(),
+                "22:13:20.001 [INFO]  ".trim_end(),
+                "── 2023-11-15 ──",
+                "22:13:20.002 [DEBUG]",
+            ]
+            .map(|it| it.chars().take(20).collect::<String>())
+            .map(|it| if it.len() == 19 { it + " " } else { it })
+        );
+    }
+
+    #[test]
+    fn on_a_screen_what_is_said_begins_at_one_column() {
+        let recording = fixture::recording();
+        let lines = lines(look(Output::Short, true, false), &[("", &recording)]);
+        let said: Vec<&str> = lines[1..].iter().map(|line| &line[21..]).collect();
+        assert_eq!(said[0], "request{id=7}: opened");
+        assert!(said[3].starts_with("evil"), "{said:?}");
+        assert_eq!(said[4], "connection reset");
+    }
+
+    #[test]
+    fn a_line_says_all_or_the_message_alone() {
+        let recording = fixture::recording();
+        let full = lines(look(Output::Full, false, false), &[("", &recording)]);
+        let thread = &recording.threads[0];
+        assert_eq!(
+            full[1],
+            format!(
+                "2023-11-14 22:13:20.001000000+00:00 [INFO] {}[{}] app::auth src/auth.rs:7 \
+                 request{{id=7}}:query{{table=\"users\"}}: user logged in user_id=42",
+                thread.name, thread.id
+            )
+        );
+        assert!(
+            full[4].contains(" hyper::client client.rs:88 connection reset"),
+            "{}",
+            full[4]
+        );
+        let words = lines(look(Output::Cat, false, false), &[("", &recording)]);
+        assert_eq!(words[1], "user logged in");
+        assert_eq!(words[4], "connection reset");
+        assert_eq!(words[5], "(call site 0xdead) field0=-1 field1=1.0");
     }
 }

@@ -145,7 +145,7 @@ proptest! {
     ) {
         let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
         let style = Style { zone, colour };
-        let mut lines = Lines::new(&style);
+        let mut lines = Lines::new(&style, Detail::Short);
         for entry in recording.entries.iter().chain(&recording.entries) {
             let mut line = Vec::new();
             lines.push(&mut line, &recording, entry);
@@ -162,7 +162,7 @@ fn a_span_is_told_anew_once_it_was_given_a_value() {
         zone: TimeZone::UTC,
         colour: false,
     };
-    let mut lines = Lines::new(&style);
+    let mut lines = Lines::new(&style, Detail::Short);
     let mut at = |millis| {
         let wall_ns = crate::fixture::at(millis);
         let mut line = Vec::new();
