@@ -30,6 +30,7 @@ pub mod scribble;
 pub mod seccomp;
 pub mod snapper;
 pub mod story;
+pub mod torrent;
 pub mod values;
 pub mod victim;
 
