@@ -39,6 +39,15 @@ impl Style {
         }
     }
 
+    /// What begins a colour and what ends it, where there are colours.
+    fn around(&self, colour: &'static str) -> (&'static str, &'static str) {
+        if self.colour {
+            (colour, colour::PLAIN)
+        } else {
+            ("", "")
+        }
+    }
+
     /// The moment by the day and the time of day.
     pub(crate) fn moment(&self, wall_ns: u64) -> String {
         let zoned = timestamp(wall_ns).to_zoned_datetime(self.zone.clone());
@@ -137,10 +146,7 @@ pub(crate) fn count(count: impl TryInto<u64>) -> String {
 }
 
 fn push_level(out: &mut Vec<u8>, level: Option<Level>, style: &Style) {
-    let (before, after) = match level {
-        Some(level) if style.colour => (colour::of(level), colour::PLAIN),
-        _ => ("", ""),
-    };
+    let (before, after) = level.map_or(("", ""), |level| style.around(colour::of(level)));
     let name = level.map_or("?", Level::as_str);
     for part in [" ", before, "[", name, "]", after] {
         out.extend_from_slice(part.as_bytes());
@@ -304,9 +310,14 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_around_the_level_alone() {
+    fn levels_have_colours_and_spans_are_faint() {
+        let lines = lines(true);
         assert_eq!(
-            lines(true)[4],
+            lines[0],
+            "22:13:20.000 \x1b[32m[INFO]\x1b[0m\x1b[2m request{id=7}:\x1b[0m opened"
+        );
+        assert_eq!(
+            lines[4],
             "22:13:20.004 \x1b[33m[WARN]\x1b[0m connection reset"
         );
     }

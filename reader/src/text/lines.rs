@@ -11,6 +11,7 @@ use ttlog_format::value::{Borrowed, Field};
 
 use super::{Style, push_address, push_level, push_message, push_name, push_spans, push_value};
 use crate::again::{Again, Around, Role, Second, Words, push_digits};
+use crate::colour;
 use crate::escape;
 use crate::shown::Shown;
 
@@ -103,7 +104,10 @@ impl<'a> Lines<'a> {
             let around = self.spans.get(id.to_u64(), is_good, || {
                 Around::new(recording, id, entry.wall_ns, push_spans)
             });
+            let (before, after) = self.style.around(colour::FAINT);
+            out.extend_from_slice(before.as_bytes());
             around.push_to(out);
+            out.extend_from_slice(after.as_bytes());
         }
         match entry.what {
             What::Event if self.detail == Detail::Words => push_message_alone(out, entry, words),

@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use ttlog_format::value::{Borrowed, Text, Value};
 
 use super::*;
-use crate::colour;
 use crate::escape::is_hazard;
 use crate::fixture::any_recording;
 use crate::shown::{Named, Shown, ShownSpan};
@@ -27,12 +26,16 @@ fn plainly(shown: &Shown<'_>, style: &Style) -> String {
         }
         Some(level) => format!(" [{}]", level.as_str()),
     };
+    let mut spans: String = shown.spans.iter().map(of_span).collect();
     if shown.spans_missing {
-        line += " ?:";
+        spans = format!(" ?:{spans}");
     } else if !shown.spans.is_empty() {
-        line += " ";
+        spans = format!(" {spans}");
     }
-    shown.spans.iter().for_each(|span| line += &of_span(span));
+    if style.colour && !spans.is_empty() {
+        spans = format!("{}{spans}{}", colour::FAINT, colour::PLAIN);
+    }
+    line += &spans;
     let is_message = |(name, _): &&Named<'_>| name == "message";
     let rest: Vec<_> = shown
         .fields
