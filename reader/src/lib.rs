@@ -42,6 +42,7 @@ mod reading;
 mod shown;
 mod signal;
 mod text;
+pub mod usage;
 mod verdict;
 mod view;
 

@@ -179,21 +179,63 @@ fn damaged_headers_are_told_from_another_kind_of_file() {
 }
 
 #[test]
-fn wrong_usage_is_status_2() {
-    for arguments in [
-        &["view"][..],
-        &["view", "--nonsense", "x"],
-        &["view", "-p", "loud", "x"],
-        &[],
+fn wrong_usage_is_one_line_and_status_2() {
+    for (arguments, words) in [
+        (&["view"][..], "missing <RECORDING>..."),
+        (
+            &["view", "--nonsense", "x"],
+            "unexpected argument '--nonsense'",
+        ),
+        (
+            &["view", "-p", "loud", "x"],
+            "invalid value 'loud' for '--level <LEVEL>'",
+        ),
+        (
+            &["veiw", "x"],
+            "unrecognized subcommand 'veiw' (did you mean 'view'?)",
+        ),
     ] {
+        let output = run(READER, arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert_eq!(
-            run(READER, arguments).status.code(),
-            Some(2),
-            "{arguments:?}"
+            (stderr.lines().count(), output.stdout.len()),
+            (1, 0),
+            "{stderr}"
+        );
+        assert!(
+            stderr.starts_with(&format!("ttlog-reader: {words}")),
+            "{stderr}"
         );
     }
-    assert_eq!(run(VIEW, &[]).status.code(), Some(2));
-    assert_eq!(run(VIEW, &["--help"]).status.code(), Some(0));
+    let alone = run(VIEW, &[]);
+    let stderr = String::from_utf8(alone.stderr).unwrap();
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(
+        stderr.starts_with("ttlog-view: missing <RECORDING>..."),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn help_and_version_go_to_stdout_and_help_nobody_asked_for_to_stderr() {
+    for (program, arguments) in [
+        (READER, &["--help"][..]),
+        (READER, &["view", "-h"]),
+        (READER, &["help", "info"]),
+        (VIEW, &["--version"]),
+    ] {
+        let output = run(program, arguments);
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+        assert!(!output.stdout.is_empty(), "{arguments:?}");
+    }
+    let nothing = run(READER, &[]);
+    assert_eq!((nothing.status.code(), nothing.stdout.len()), (Some(2), 0));
+    assert!(
+        String::from_utf8(nothing.stderr)
+            .unwrap()
+            .contains("Usage: ttlog-reader")
+    );
 }
 
 #[test]

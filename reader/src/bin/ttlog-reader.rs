@@ -4,9 +4,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use ttlog_reader::command::Arguments;
+use ttlog_reader::usage;
 
 fn main() -> ExitCode {
-    Arguments::parse().run()
+    usage::parsed("ttlog-reader").map_or_else(|status| status, Arguments::run)
 }

@@ -4,9 +4,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use ttlog_reader::command::ViewArguments;
+use ttlog_reader::usage;
 
 fn main() -> ExitCode {
-    ViewArguments::parse().run()
+    usage::parsed("ttlog-view").map_or_else(|status| status, ViewArguments::run)
 }
