@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use ttlog_format::site::Level;
+use ttlog_format::verdict::Kind;
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -49,6 +50,15 @@ pub(crate) const HEADING: &str = "\x1b[1m";
 
 /// What begins the colour of what is read last.
 pub(crate) const FAINT: &str = "\x1b[2m";
+
+/// What begins the colour of a verdict.
+pub(crate) fn of_verdict(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Alive | Kind::Ended => GOOD,
+        Kind::Terminated | Kind::Unknown => DOUBTFUL,
+        Kind::Panicked | Kind::Signal | Kind::Killed | Kind::Rebooted => BAD,
+    }
+}
 
 /// What begins the colour of a level.
 pub(crate) fn of(level: Level) -> &'static str {

@@ -33,7 +33,7 @@ use crate::interrupt;
 use crate::pager::{Pager, Sink};
 use crate::progress::{Beside, Progress};
 use crate::reading::Reading;
-use crate::{damage, export, info, list, postmortem, view};
+use crate::{advice, damage, export, info, list, postmortem, view};
 
 const STATUS_USAGE: u8 = 2;
 const STATUS_WITH_DAMAGE: u8 = 3;
@@ -81,17 +81,23 @@ impl Arguments {
             Command::View(asked) => run_view("ttlog-reader", &asked),
             Command::Export(asked) => run_export("ttlog-reader", &asked),
             Command::Info(asked) => run("ttlog-reader", |run| {
+                let mut next = None;
                 run.each_table(&asked.inputs, |opened, out| {
+                    next = info::next(opened, &asked);
                     info::write(opened, &asked, out)
                 });
+                run.advise(next);
             }),
             Command::Postmortem(asked) => run("ttlog-reader", |run| {
+                let mut next = None;
                 run.each(&asked.inputs, TO_SHOW, |reading, out| {
                     let opened = reading.last_words(asked.last_words())?;
+                    next = postmortem::next(&opened, &asked);
                     let written = postmortem::write(&opened, &asked, out);
                     written.map_err(Error::output)?;
                     Ok(opened.recording.ledger)
                 });
+                run.advise(next);
             }),
             Command::List(asked) => run_list("ttlog-reader", &asked),
         }
@@ -123,12 +129,12 @@ fn run_view(program: &str, asked: &view::Arguments) -> ExitCode {
 }
 
 fn run_list(program: &str, asked: &list::Arguments) -> ExitCode {
-    let found = list::find(asked);
+    let mut found = list::find(asked);
     if let Some(words) = found.none() {
         say(program, &words);
     }
     run(program, |run| {
-        for error in found.errors {
+        for error in std::mem::take(&mut found.errors) {
             run.account_for(Err(error));
         }
         let mut listed = list::Listed::new(asked);
@@ -136,6 +142,10 @@ fn run_list(program: &str, asked: &list::Arguments) -> ExitCode {
         run.progress.clear();
         let written = listed.write(&mut run.out).and_then(|()| run.out.flush());
         run.account_for(written.map(|()| None).map_err(Error::output));
+        for words in found.elsewhere() {
+            run.tell(&words);
+        }
+        run.advise(listed.next());
     })
 }
 
@@ -269,6 +279,21 @@ impl<'p> Run<'_, 'p> {
         }
         for words in &seen.words {
             say(self.program, words);
+        }
+    }
+
+    /// Says what to run next, if somebody looks and there is anything left to look at.
+    fn advise(&mut self, next: Option<String>) {
+        if let Some(next) = next {
+            self.tell(&format!("next: {next}"));
+        }
+    }
+
+    /// A word for whoever looks.
+    fn tell(&mut self, words: &str) {
+        self.progress.clear();
+        if !self.is_over {
+            advice::tell(words);
         }
     }
 

@@ -86,11 +86,24 @@ pub(crate) struct Found {
     pub(crate) path: PathBuf,
 }
 
+/// The pid of a recording's process, as it is typed, where that finds this recording.
+pub(crate) fn is_found_by_pid(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let pid = parse_name(name, RECORDING)?.0.to_string();
+    // A file of that name, here, would be taken for what is meant.
+    let is_hidden = fs::symlink_metadata(&pid).is_ok();
+    let found = (!is_hidden).then(|| of_process(&pid).ok())??;
+    (found.canonicalize().ok()? == path.canonicalize().ok()?).then_some(pid)
+}
+
+/// How the name of a snapshot ends.
+pub(crate) const SNAPSHOT: &str = ".bin";
+
 /// How the name of a recording ends.
 pub(crate) const RECORDING: &str = ".ring";
 
 /// How the names of recordings and of snapshots end.
-const EXTENSIONS: [&str; 2] = [RECORDING, ".bin"];
+const EXTENSIONS: [&str; 2] = [RECORDING, SNAPSHOT];
 
 /// The newest file of a kind in a directory, by name, of one process or of any.
 fn newest(directory: &Path, pid: Option<&str>, extension: &str) -> io::Result<Option<Found>> {

@@ -1,33 +1,39 @@
-//! `info`: what a recording is, what became of its process, and its account.
+//! `info`: what became of a process, what its recording is, and its account.
 //!
 //! ```text
 //! $ ttlog-reader info 4711
-//! recording    /dev/shm/ttlog-1000/ttlog-4711-1764000000123.ring
-//! name         payments
-//! process      4711 of user 1000 on node-7
-//! …
-//! verdict      killed
-//! evidence     no cause was written
-//!              process 4711 is gone
-//!              boot id unchanged
+//! verdict        killed
+//! evidence       no cause was written
+//!                process 4711 is gone
+//!                boot id unchanged
+//! last heard of  2025-11-24 17:00:12.345, 2 min ago
 //!
-//! id     thread  written  readable  overwritten  dropped  torn   covers   silent
-//! ──────────────────────────────────────────────────────────────────────────────
-//! 4711   main         19         5           14        0     0  0.000 s  1.998 s
-//! 4713   worker    30944     25339         5605        0     0  1.659 s  0.000 s
-//!        all       30963     25344         5619        0     0
-//!
-//! events are counted           exactly
+//! recording      /dev/shm/ttlog-1000/ttlog-4711-1764000000123.ring
+//! name           payments
+//! process        4711 of user 1000 on node-7
+//! started        2025-11-24 17:00:00.123, lived 12.2 s
 //! …
+//!
+//! id    thread  written  readable  overwritten  dropped  torn  covers   silent
+//! ────────────────────────────────────────────────────────────────────────────
+//! 4711  main         19         5           14        0     0    0 ns    1.9 s
+//! 4713  worker    30944     25339         5605        0     0   1.6 s  41.2 µs
+//!       all       30963     25344         5619        0     0
+//!
+//! counted        exactly
+//! damage         none
 //! ```
 //!
 //! `covers` is the time from a thread's first readable entry to its last, `silent`
-//! that from its last to the end of the recording.
+//! that from its last to the end of the recording. Where a terminal has no room for all
+//! of a table, the columns that say least are left out.
 //!
 //! Counts are of events, and `written` is the sum of the four others. Where a
-//! lost block makes a total a lower bound, it is marked by `at least`.
+//! lost block makes a total a lower bound, `counted` says so. Of the rest of the account
+//! what is not 0 is shown.
 //!
-//! `-o json` writes one object for each recording.
+//! `-o json` writes one object for each recording, with moments in UTC, durations in
+//! nanoseconds and the whole account.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -37,15 +43,21 @@ use serde::Serialize;
 use ttlog_format::header::Header;
 use ttlog_format::salvage::{Counts, Ledger, Thread};
 use ttlog_format::snapshot::{Made, Maker};
-use ttlog_format::verdict::Verdict;
+use ttlog_format::verdict::{Kind, Verdict};
+use unicode_width::UnicodeWidthStr;
 
+use crate::advice;
+use crate::colour;
+use crate::damage;
 use crate::escape::escape;
 use crate::evidence;
 use crate::input::Opened;
 use crate::json;
-use crate::output::Output;
+use crate::measure::{as_shown, moment, now_ns, size};
+use crate::output::{Look, Output, terminal_width};
+use crate::page::Page;
 use crate::signal;
-use crate::text::utc;
+use crate::text::{age, count, utc};
 
 /// Show what recordings are, what became of their processes, and their accounts
 #[derive(Clone, Debug, clap::Args)]
@@ -61,6 +73,9 @@ pub(crate) struct Arguments {
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Writes what was asked for of one recording.
@@ -68,11 +83,34 @@ pub(crate) fn write(opened: &Opened, asked: &Arguments, mut out: impl Write) -> 
     match asked.output {
         Output::Json => json::write_line(out, &Info::new(opened)),
         Output::Text => {
-            writeln!(out, "{}\n", identity(opened))?;
-            writeln!(out, "{}\n", threads(opened))?;
-            writeln!(out, "{}", account(&opened.recording.ledger))
+            let mut page = Page::new(asked.look.style(), terminal_width());
+            tell(opened, now_ns(), &mut page);
+            if asked.inputs.len() > 1 {
+                page.line("");
+            }
+            out.write_all(page.into_text().as_bytes())
         }
     }
+}
+
+/// What to run next.
+pub(crate) fn next(opened: &Opened, asked: &Arguments) -> Option<String> {
+    let is_alone = asked.inputs.len() == 1 && asked.output == Output::Text;
+    let typed = is_alone.then(|| advice::typed(&opened.path))??;
+    Some(match opened.verdict.kind {
+        Kind::Alive => format!("ttlog-reader view {typed}"),
+        _ => format!("ttlog-reader postmortem {typed}"),
+    })
+}
+
+fn tell(opened: &Opened, now_ns: u64, page: &mut Page) {
+    tell_judgement(opened, now_ns, page);
+    page.line("");
+    tell_identity(opened, page);
+    page.line("");
+    page.lines(&threads(opened, page.width()));
+    page.line("");
+    tell_account(&opened.recording.ledger, page);
 }
 
 #[derive(Serialize)]
@@ -242,12 +280,68 @@ pub(crate) fn lines(mut table: Table, apart: u16, numbers: usize) -> String {
     table.trim_fmt()
 }
 
-fn identity(opened: &Opened) -> String {
+/// Rows as wide as they have to be: where that is too wide, columns are left out, the
+/// first of `spare` first.
+pub(crate) fn fitted(
+    header: &[&str],
+    rows: &[Vec<String>],
+    numbers: usize,
+    spare: &[&str],
+    width: Option<usize>,
+) -> String {
+    let without = |left_out: &[&str]| {
+        let kept: Vec<usize> = (0..header.len())
+            .filter(|&i| !left_out.contains(&header[i]))
+            .collect();
+        let mut table = table();
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(kept.iter().map(|&i| header[i]));
+        for row in rows {
+            let cell = |&i: &usize| row.get(i).map_or("", String::as_str);
+            table.add_row(kept.iter().map(cell));
+        }
+        lines(table, 1, kept.iter().filter(|&&i| i < numbers).count())
+    };
+    let fits = |text: &String| {
+        let fits = |width: usize| text.lines().all(|line| line.width() <= width);
+        width.is_none_or(fits)
+    };
+    let mut left_out = 0;
+    loop {
+        let text = without(&spare[..left_out]);
+        if left_out == spare.len() || fits(&text) {
+            return text;
+        }
+        left_out += 1;
+    }
+}
+
+/// What became of the process, and how that is known: that is asked first.
+fn tell_judgement(opened: &Opened, now_ns: u64, page: &mut Page) {
+    let colour = colour::of_verdict(opened.verdict.kind);
+    for (i, (name, words)) in judgement(&opened.verdict).into_iter().enumerate() {
+        let colour = if i == 0 { colour } else { "" };
+        let words = as_shown(&page.style, &words);
+        page.named(name, &escape(words.as_bytes()), colour);
+    }
+    let heard = moment(&page.style, now_ns, opened.recording.end_ns);
+    page.named("last heard of", &heard, "");
+}
+
+fn tell_identity(opened: &Opened, page: &mut Page) {
     let header = &opened.recording.header;
-    let mut table = table();
+    let began_ns = header.samples[0].wall_ns;
+    let lived = match opened.verdict.kind {
+        Kind::Alive => String::new(),
+        _ => format!(
+            ", lived {}",
+            age(opened.recording.end_ns.saturating_sub(began_ns))
+        ),
+    };
+    let started = format!("{}{lived}", page.style.moment(began_ns));
     let mut row = |name: &str, words: &str| {
         if !words.is_empty() {
-            table.add_row([name, &escape(words.as_bytes())]);
+            page.named(name, &escape(words.as_bytes()), "");
         }
     };
     row("recording", &opened.path.to_string_lossy());
@@ -255,22 +349,17 @@ fn identity(opened: &Opened) -> String {
     row("process", &process(header));
     row("executable", &header.executable);
     row("build id", &header.build_id);
-    row("started", &utc(header.samples[0].wall_ns));
-    row("ends", &utc(opened.recording.end_ns));
-    row("window", &seconds(header.window_ns));
+    row("started", &started);
+    row("window", &age(header.window_ns));
     if header.sync_interval_ns > 0 {
-        let interval = seconds(header.sync_interval_ns);
+        let interval = age(header.sync_interval_ns);
         row("on disk", &format!("written every {interval}"));
     }
     row("capacity", &capacity(opened));
     row("filter", &header.filter);
-    for (name, words) in opened.made.iter().flat_map(making) {
-        row(name, &words);
+    if let Some(made) = &opened.made {
+        tell_making(made, page);
     }
-    for (name, words) in judgement(&opened.verdict) {
-        row(name, &words);
-    }
-    lines(table, 2, 2)
 }
 
 fn process(header: &Header) -> String {
@@ -282,24 +371,28 @@ fn process(header: &Header) -> String {
 }
 
 /// How a snapshot came to be.
-fn making(made: &Made) -> [(&'static str, String); 4] {
+fn tell_making(made: &Made, page: &mut Page) {
     let by = match made.by {
         Maker::Process => "the process itself",
         Maker::Reader => "a reader",
     };
     let holds = match made.window_ns {
         None => "all that was readable".into(),
-        Some(window_ns) => format!("the last {}, and open spans", seconds(window_ns)),
+        Some(window_ns) => format!("the last {}, and open spans", age(window_ns)),
     };
-    [
-        ("snapshot", format!("made by {by} at {}", utc(made.wall_ns))),
-        ("because of", made.why.clone()),
-        ("holds", holds),
-        ("made of", made.recording.clone()),
-    ]
+    let at = page.style.moment(made.wall_ns);
+    for (name, words) in [
+        ("snapshot", &format!("made by {by} at {at}")),
+        ("because of", &made.why),
+        ("holds", &holds),
+        ("made of", &made.recording),
+    ] {
+        if !words.is_empty() {
+            page.named(name, &escape(words.as_bytes()), "");
+        }
+    }
 }
 
-/// What became of the process, and how that is known.
 fn judgement(verdict: &Verdict) -> Vec<(&'static str, String)> {
     let signal = verdict.signal.map(|signal| {
         let address = verdict
@@ -330,23 +423,18 @@ fn capacity(opened: &Opened) -> String {
     let header = &opened.recording.header;
     let taken = u64::from(header.layout.blocks) * ttlog_format::BLOCK_BYTES as u64;
     if header.limited_by.is_empty() {
-        return format!("{} KiB", taken >> 10);
+        return size(taken);
     }
-    let (taken, asked) = (taken >> 10, header.asked_bytes >> 10);
-    format!(
-        "{taken} KiB of the {asked} KiB asked for: {}",
-        header.limited_by
-    )
+    let (taken, asked) = (size(taken), size(header.asked_bytes));
+    format!("{taken} of the {asked} asked for: {}", header.limited_by)
 }
 
-fn seconds(ns: u64) -> String {
-    format!("{}.{:03} s", ns / 1_000_000_000, ns / 1_000_000 % 1000)
-}
+/// Its columns that can be done without, the first first: most often they are 0.
+const SPARE: [&str; 5] = ["torn", "dropped", "overwritten", "written", "covers"];
 
-fn threads(opened: &Opened) -> String {
+fn threads(opened: &Opened, width: Option<usize>) -> String {
     let recording = &opened.recording;
-    let mut table = table();
-    table.set_header([
+    let header = [
         "id",
         "thread",
         "written",
@@ -356,23 +444,20 @@ fn threads(opened: &Opened) -> String {
         "torn",
         "covers",
         "silent",
-    ]);
+    ];
+    let row = |id: String, name: String, counts: &Counts, times: [String; 2]| {
+        let counts = of_counts(counts).into_iter();
+        [id, name].into_iter().chain(counts).chain(times).collect()
+    };
+    let mut rows: Vec<Vec<String>> = Vec::with_capacity(recording.threads.len() + 1);
     for thread in &recording.threads {
-        let [covers, before_end] = covered(thread, recording.end_ns);
-        let id = thread.id.to_string();
+        let times = covered(thread, recording.end_ns);
         let name = escape(thread.name.as_bytes());
-        let counts = of_counts(&thread.counts);
-        table.add_row(
-            [id, name]
-                .into_iter()
-                .chain(counts)
-                .chain([covers, before_end]),
-        );
+        rows.push(row(thread.id.to_string(), name, &thread.counts, times));
     }
-    let totals = of_counts(&recording.ledger.counts);
-    let all = [String::new(), "all".into()].into_iter().chain(totals);
-    table.add_row(all.chain([String::new(), String::new()]));
-    lines(table, 1, 2)
+    let all = &recording.ledger.counts;
+    rows.push(row(String::new(), "all".into(), all, Default::default()));
+    fitted(&header, &rows, 2, &SPARE, width)
 }
 
 fn of_counts(counts: &Counts) -> [String; 5] {
@@ -391,59 +476,47 @@ fn of_counts(counts: &Counts) -> [String; 5] {
 fn covered(thread: &Thread, end_ns: u64) -> [String; 2] {
     match thread.covered_ns {
         Some((first, last)) => [
-            seconds(last.saturating_sub(first)),
-            seconds(end_ns.saturating_sub(last)),
+            age(last.saturating_sub(first)),
+            age(end_ns.saturating_sub(last)),
         ],
         None => [String::new(), String::new()],
     }
 }
 
-fn account(ledger: &Ledger) -> String {
-    let mut table = table();
-    let rows = [
-        (
-            "events are counted",
-            if ledger.exact {
-                "exactly"
-            } else {
-                "at least: something is lost"
-            }
-            .into(),
-        ),
-        ("damaged blocks", ledger.damaged_blocks.to_string()),
-        ("damaged spans", ledger.damaged_spans.to_string()),
-        ("damaged totals", ledger.damaged_totals.to_string()),
-        ("missing bytes", ledger.missing_bytes.to_string()),
-        ("events with a value cut", ledger.truncated.to_string()),
-        (
-            "spans without a slot",
-            ledger.spans_without_slot.to_string(),
-        ),
-        (
-            "call sites without room",
-            ledger.sites_without_room.to_string(),
-        ),
-        (
-            "events without a call site",
-            ledger.events_without_site.to_string(),
-        ),
-        ("incidents", ledger.incidents.to_string()),
-        ("snapshots not made", ledger.snapshots_skipped.to_string()),
-        (
-            "stretches that lost their file",
-            ledger.lost_stretches.to_string(),
-        ),
-        ("failed syncs", ledger.failed_syncs.to_string()),
-        (
-            "entries before the window",
-            ledger.before_window.to_string(),
-        ),
-        ("missing items", ledger.missing_items.to_string()),
-    ];
-    for (name, words) in rows {
-        table.add_row([name.to_owned(), words]);
+/// What is counted besides, as far as there was any.
+fn tell_account(ledger: &Ledger, page: &mut Page) {
+    let counted = match ledger.exact {
+        true => "exactly",
+        false => "at least: something is lost",
+    };
+    page.named("counted", counted, "");
+    match damage::words(ledger) {
+        None => page.named("damage", "none", ""),
+        Some(words) => page.named("damage", &words, colour::DOUBTFUL),
     }
-    lines(table, 2, 2)
+    let rows = [
+        ("damaged blocks", ledger.damaged_blocks),
+        ("damaged spans", ledger.damaged_spans),
+        ("damaged totals", ledger.damaged_totals),
+        ("missing bytes", ledger.missing_bytes),
+        ("events with a value cut", ledger.truncated),
+        ("spans without a slot", ledger.spans_without_slot),
+        ("call sites without room", ledger.sites_without_room),
+        ("events without a call site", ledger.events_without_site),
+        ("incidents", ledger.incidents),
+        ("snapshots not made", ledger.snapshots_skipped),
+        ("stretches that lost their file", ledger.lost_stretches),
+        ("failed syncs", ledger.failed_syncs),
+        ("entries before the window", ledger.before_window),
+        ("missing items", ledger.missing_items),
+    ];
+    let found = rows.iter().filter(|(_, count)| *count > 0);
+    let found: Vec<String> = found
+        .map(|(name, n)| format!("{name}: {}", count(*n)))
+        .collect();
+    if !found.is_empty() {
+        page.named("and", &found.join(", "), "");
+    }
 }
 
 #[cfg(test)]
@@ -498,18 +571,59 @@ mod tests {
         written_of(&opened(), output)
     }
 
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        info: Arguments,
+    }
+
     fn written_of(opened: &Opened, output: Output) -> String {
+        let line = ["info", "4711", "--utc"];
+        let line = <Line as clap::Parser>::try_parse_from(line).unwrap();
+        let asked = Arguments {
+            output,
+            ..line.info
+        };
         let mut out = Vec::new();
-        write(
-            opened,
-            &Arguments {
-                inputs: Vec::new(),
-                output,
-            },
-            &mut out,
-        )
-        .unwrap();
+        write(opened, &asked, &mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    fn told(opened: &Opened, width: usize) -> String {
+        let style = crate::text::Style {
+            zone: jiff::tz::TimeZone::UTC,
+            colour: false,
+        };
+        let mut page = Page::new(style, Some(width));
+        tell(opened, crate::fixture::at(20_000), &mut page);
+        page.into_text()
+    }
+
+    #[test]
+    fn lines_fit_the_terminal_and_a_path_is_whole() {
+        let mut opened = snapshot();
+        opened.recording.threads[0].name = "a-thread-of-15c".into();
+        opened.recording.threads[0].counts.written = 9_999_999;
+        opened.recording.threads[0].counts.readable = 9_999_999;
+        for width in [60, 78, 80, 200] {
+            let text = told(&opened, width);
+            let widest = text.lines().map(UnicodeWidthStr::width).max();
+            assert!(widest <= Some(width), "{width}:\n{text}");
+            assert!(text.contains("a-thread-of-15c") && text.contains("9999999"));
+        }
+        assert!(SPARE.iter().all(|name| told(&opened, 200).contains(name)));
+        assert!(told(&opened, 60).contains("readable"));
+        opened.path = format!("/{}", "long/".repeat(20)).into();
+        assert!(told(&opened, 60).contains(&"long/".repeat(20)));
+    }
+
+    #[test]
+    fn moments_are_told_with_how_long_ago_they_were() {
+        let text = told(&opened(), 80);
+        assert!(
+            text.contains("last heard of  2023-11-14 22:13:20.005, 19 s ago\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -536,11 +650,11 @@ mod tests {
     fn of_a_snapshot_it_is_told_how_it_came_to_be() {
         let text = written_of(&snapshot(), Output::Text);
         assert!(
-            text.contains("made by the process itself at 1970"),
+            text.contains("made by the process itself at 1970-01-01 00:00:00.000"),
             "{text}"
         );
         assert!(text.contains(r"panic\x1b[2J"), "{text}");
-        assert!(text.contains("the last 5.000 s"), "{text}");
+        assert!(text.contains("the last 5.0 s"), "{text}");
         let json = written_of(&snapshot(), Output::Json);
         let info: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(info["snapshot"]["by"], "process");

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod advice;
 mod again;
 mod cgroup;
 mod colour;
@@ -33,7 +34,9 @@ mod input;
 mod interrupt;
 mod json;
 mod list;
+mod measure;
 mod output;
+mod page;
 mod pager;
 mod postmortem;
 mod process;

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! $ ttlog-reader list
-//! pid   name      verdict         last heard of                size  covers
-//! ─────────────────────────────────────────────────────────────────────────
-//! 4711  payments  alive           2023-11-14 22:13:20.123  11.0 MiB  12.3 s
+//! pid   name      verdict         last heard of            size  covers
+//! ─────────────────────────────────────────────────────────────────────
+//! 4711  payments  alive           22:13:20, just now   11.0 MiB  12.3 s
 //!   /dev/shm/ttlog-1000/ttlog-4711-1699999988123.ring
-//! 4522  payments  signal SIGSEGV  2023-11-14 21:48:01.870  11.0 MiB  10.9 s
+//! 4522  payments  signal SIGSEGV  21:48:01, 25 min ago  11.0 MiB  10.9 s
 //!   /dev/shm/ttlog-1000/ttlog-4522-1699998360441.ring
+//! 1 snapshot in /tmp: --snapshots lists it
+//! looked in /dev/shm/ttlog-1000, /tmp/ttlog-1000
+//! next: ttlog-reader postmortem 4522
 //! $ ttlog-reader list -o json | jq -r 'select(.verdict.kind == "signal").path'
 //! /dev/shm/ttlog-1000/ttlog-4522-1699998360441.ring
 //! ```
@@ -17,28 +20,36 @@
 //! root, in those of every user. The newest start is first. `covers` is the time
 //! from the first event that is readable to the last sign of life.
 //!
-//! One that cannot be read is told of on stderr and keeps no other back. Where there
-//! is none at all, that is said, and is no failure.
+//! `--snapshots` lists `.bin` files too, those in `TTLOG_SNAPSHOT_DIR` and the user's own
+//! in the temporary directory as well. Without it a line says how many there are. Such
+//! lines, and what to run next, are for a terminal: they go to stderr, if both are one.
 //!
-//! `-o json` writes one object a line: `path`, `pid`, `name`, `verdict`, `bytes` of
-//! the file, `started`, `ends`, `covered_ns`.
+//! One that cannot be read is told of on stderr and keeps no other back. Where there
+//! is none at all, that is said, and is no failure. Where a terminal is narrow, columns
+//! that can be done without are left out; a path is whole.
+//!
+//! `-o json` writes one object a line: `path`, `kind` (`recording` or `snapshot`), `pid`,
+//! `name`, `verdict`, `bytes` of the file, `started`, `ends`, `covered_ns`.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use comfy_table::ContentArrangement;
 use serde::Serialize;
 use ttlog_format::verdict::{Kind, Verdict};
+use unicode_width::UnicodeWidthChar;
 
+use crate::advice;
+use crate::colour;
 use crate::error::Error;
 use crate::escape::escape;
-use crate::find::{self, Found, RECORDING};
+use crate::find::{self, Found, RECORDING, SNAPSHOT};
 use crate::info;
 use crate::input::Opened;
 use crate::json;
-use crate::output::{Output, zone};
+use crate::measure::{now_ns, short_moment, size};
+use crate::output::{Look, Output, terminal_width};
 use crate::signal;
 use crate::text::{Style, age, utc};
 
@@ -51,33 +62,42 @@ const NAME_MAX: usize = 14;
 Examples:
   ttlog-reader list                       your recordings; as root, those of every user
   ttlog-reader list /var/lib/payments     those in a directory
+  ttlog-reader list --snapshots           snapshots, too
   ttlog-reader list -o json | jq -r 'select(.verdict.kind == \"signal\").path'")]
 pub(crate) struct Arguments {
     /// Directories of recordings [default: TTLOG_DIR, and where recorders record by default]
     #[arg(value_name = "DIR")]
     directories: Vec<OsString>,
 
+    /// List snapshots, too
+    #[arg(short, long)]
+    snapshots: bool,
+
     /// How to show them
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 
-    /// Show UTC instead of local time
-    #[arg(long)]
-    utc: bool,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Where recordings were looked for, and which there are.
 pub(crate) struct Findings {
+    /// Whether nobody said where to look.
+    by_default: bool,
     directories: Vec<PathBuf>,
     /// The newest first.
     pub(crate) paths: Vec<PathBuf>,
+    /// How many snapshots are in a directory that are not listed.
+    left_out: Vec<(PathBuf, usize)>,
     /// Directories that could not be read.
     pub(crate) errors: Vec<Error>,
 }
 
 /// Finds the recordings that are asked for.
 pub(crate) fn find(asked: &Arguments) -> Findings {
-    let directories = match asked.directories.is_empty() {
+    let by_default = asked.directories.is_empty();
+    let directories = match by_default {
         true => default_directories(),
         false => asked.directories.iter().map(PathBuf::from).collect(),
     };
@@ -87,16 +107,59 @@ pub(crate) fn find(asked: &Arguments) -> Findings {
         match find::all_in(directory, None, RECORDING) {
             Ok(there) => found.extend(there),
             // Nobody has recorded in a default place that is not there.
-            Err(cause) if is_missing(&cause) && asked.directories.is_empty() => {}
+            Err(cause) if is_missing(&cause) && by_default => {}
             Err(cause) => errors.push(Error::open(directory, cause)),
+        }
+    }
+    let mut left_out = Vec::new();
+    for (directory, snapshots) in snapshots(&directories, by_default) {
+        match asked.snapshots {
+            true => found.extend(snapshots),
+            false => left_out.push((directory, snapshots.len())),
         }
     }
     found.sort_by(|a, b| (b.timestamp, &b.path).cmp(&(a.timestamp, &a.path)));
     Findings {
+        by_default,
         directories,
         paths: found.into_iter().map(|found| found.path).collect(),
+        left_out,
         errors,
     }
+}
+
+/// The snapshots beside recordings; by default also those in the places for snapshots.
+fn snapshots(directories: &[PathBuf], by_default: bool) -> Vec<(PathBuf, Vec<Found>)> {
+    let own = std::env::var_os("TTLOG_SNAPSHOT_DIR").map(PathBuf::from);
+    let more = own.into_iter().chain([std::env::temp_dir()]);
+    let mut places = directories.to_vec();
+    for place in more.filter(|_| by_default) {
+        push_unless_known(&mut places, place);
+    }
+    places
+        .into_iter()
+        .filter_map(|place| {
+            let there = find::all_in(&place, None, SNAPSHOT).ok()?;
+            let there: Vec<Found> = there
+                .filter(|found| !by_default || is_ours(&found.path))
+                .collect();
+            (!there.is_empty()).then_some((place, there))
+        })
+        .collect()
+}
+
+/// Whether this user can read a file that lies where everybody's do.
+#[cfg(unix)]
+fn is_ours(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let owner = fs::symlink_metadata(path).map(|found| found.uid());
+    user() == Some(0) || owner.ok() == user()
+}
+
+#[cfg(not(unix))]
+fn is_ours(_path: &Path) -> bool {
+    true
 }
 
 fn is_missing(cause: &io::Error) -> bool {
@@ -114,11 +177,15 @@ fn default_directories() -> Vec<PathBuf> {
     });
     let mut directories: Vec<PathBuf> = Vec::new();
     for directory in own.into_iter().chain(of_users) {
-        if !directories.iter().any(|known| is_same(known, &directory)) {
-            directories.push(directory);
-        }
+        push_unless_known(&mut directories, directory);
     }
     directories
+}
+
+fn push_unless_known(directories: &mut Vec<PathBuf>, directory: PathBuf) {
+    if !directories.iter().any(|known| is_same(known, &directory)) {
+        directories.push(directory);
+    }
 }
 
 /// Those named by a number: others in a temporary directory are no user's default.
@@ -153,34 +220,63 @@ impl Findings {
         if !self.paths.is_empty() || !self.errors.is_empty() {
             return None;
         }
-        let directories: Vec<String> = self
-            .directories
-            .iter()
-            .map(|directory| escape(directory.as_os_str().as_encoded_bytes()))
-            .collect();
-        Some(match directories.join(", ") {
+        Some(match self.places() {
             none if none.is_empty() => "no recordings: there is no default place yet".into(),
             places => format!("no recordings in {places}"),
         })
     }
+
+    /// What is not in the list, and where it was looked for.
+    pub(crate) fn elsewhere(&self) -> Vec<String> {
+        let left_out = self.left_out.iter().map(|(directory, many)| {
+            let directory = shown(directory);
+            match many {
+                1 => format!("1 snapshot in {directory}: --snapshots lists it"),
+                _ => format!("{many} snapshots in {directory}: --snapshots lists them"),
+            }
+        });
+        let is_told = self.by_default && self.none().is_none() && !self.directories.is_empty();
+        let places = is_told.then(|| format!("looked in {}", self.places()));
+        left_out.chain(places).collect()
+    }
+
+    fn places(&self) -> String {
+        let places = self.directories.iter().map(|directory| shown(directory));
+        places.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_encoded_bytes())
 }
 
 /// What is listed.
 pub(crate) struct Listed {
     output: Output,
     style: Style,
+    width: Option<usize>,
+    now_ns: u64,
     rows: Vec<Row>,
 }
 
 /// A recording in words.
 struct Row {
-    cells: [String; 6],
-    path: String,
+    cells: Vec<String>,
+    kind: Kind,
+    path: PathBuf,
+    /// Of a snapshot, why it was made.
+    why: Option<String>,
 }
+
+const HEADER: [&str; 6] = ["pid", "name", "verdict", "last heard of", "size", "covers"];
+
+/// The columns that can be done without, the first first.
+const SPARE: [&str; 3] = ["covers", "size", "name"];
 
 #[derive(Serialize)]
 struct Object<'a> {
     path: String,
+    kind: &'static str,
     pid: u32,
     name: &'a str,
     verdict: &'a Verdict,
@@ -195,10 +291,9 @@ impl Listed {
     pub(crate) fn new(asked: &Arguments) -> Listed {
         Listed {
             output: asked.output,
-            style: Style {
-                zone: zone(asked.utc),
-                colour: false,
-            },
+            style: asked.look.style(),
+            width: terminal_width(),
+            now_ns: now_ns(),
             rows: Vec::new(),
         }
     }
@@ -208,7 +303,7 @@ impl Listed {
         match self.output {
             Output::Json => json::write_line(out, &Object::new(opened)),
             Output::Text => {
-                self.rows.push(Row::new(opened, &self.style));
+                self.rows.push(Row::new(opened, &self.style, self.now_ns));
                 Ok(())
             }
         }
@@ -216,41 +311,88 @@ impl Listed {
 
     /// Writes the table, each row with its path below: a path is longer than a line
     /// has room for, and wanted whole.
-    pub(crate) fn write(self, mut out: impl Write) -> io::Result<()> {
+    pub(crate) fn write(&self, mut out: impl Write) -> io::Result<()> {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let mut table = info::table();
-        table.set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["pid", "name", "verdict", "last heard of", "size", "covers"]);
-        for row in &self.rows {
-            table.add_row(row.cells.iter());
-        }
-        let text = info::lines(table, 1, 4);
+        let cells: Vec<Vec<String>> = self.rows.iter().map(|row| row.cells.clone()).collect();
+        let text = info::fitted(&HEADER, &cells, 4, &SPARE, self.width);
         let mut lines = text.lines();
-        for line in lines.by_ref().take(2) {
-            writeln!(out, "{line}")?;
-        }
+        let header = lines.next().unwrap_or_default();
+        writeln!(out, "{}", self.style.paint(colour::HEADING, header))?;
+        writeln!(out, "{}", lines.next().unwrap_or_default())?;
+        let verdict_at = header.find("verdict").unwrap_or_default();
         for (line, row) in lines.zip(&self.rows) {
-            writeln!(out, "{line}\n  {}", row.path)?;
+            let line = self.painted(line, verdict_at, row);
+            writeln!(out, "{line}\n  {}{}", shown(&row.path), row.why())?;
         }
         Ok(())
     }
+
+    /// A line with its verdict in colour, which begins at a column.
+    fn painted(&self, line: &str, column: usize, row: &Row) -> String {
+        let (before, rest) = line.split_at(byte_of_column(line, column));
+        match rest.strip_prefix(row.cells[2].as_str()) {
+            Some(after) => {
+                let verdict = self
+                    .style
+                    .paint(colour::of_verdict(row.kind), &row.cells[2]);
+                format!("{before}{verdict}{after}")
+            }
+            None => line.to_owned(),
+        }
+    }
+
+    /// What to run next: the newest that has died is what somebody came for.
+    pub(crate) fn next(&self) -> Option<String> {
+        let died = |row: &&Row| !matches!(row.kind, Kind::Alive | Kind::Ended);
+        let row = self.rows.iter().find(died).or_else(|| self.rows.first())?;
+        let command = match row.kind {
+            Kind::Alive => "view",
+            _ => "postmortem",
+        };
+        Some(format!(
+            "ttlog-reader {command} {}",
+            advice::typed(&row.path)?
+        ))
+    }
+}
+
+/// Where in a line a column begins.
+fn byte_of_column(line: &str, column: usize) -> usize {
+    let mut taken = 0;
+    for (at, c) in line.char_indices() {
+        if taken >= column {
+            return at;
+        }
+        taken += c.width().unwrap_or(0);
+    }
+    line.len()
 }
 
 impl Row {
-    fn new(opened: &Opened, style: &Style) -> Row {
+    fn new(opened: &Opened, style: &Style, now_ns: u64) -> Row {
         let header = &opened.recording.header;
         Row {
-            cells: [
+            cells: vec![
                 header.pid.to_string(),
                 name(&header.name),
                 verdict(&opened.verdict),
-                style.moment(opened.recording.end_ns),
+                short_moment(style, now_ns, opened.recording.end_ns),
                 size(bytes(opened)),
                 age(covered_ns(opened)),
             ],
-            path: escape(opened.path.as_os_str().as_encoded_bytes()),
+            kind: opened.verdict.kind,
+            path: opened.path.clone(),
+            why: opened.made.as_ref().map(|made| escape(made.why.as_bytes())),
+        }
+    }
+
+    fn why(&self) -> String {
+        match &self.why {
+            Some(why) if !why.is_empty() => format!(" (snapshot: {why})"),
+            Some(_) => " (snapshot)".into(),
+            None => String::new(),
         }
     }
 }
@@ -260,6 +402,10 @@ impl Object<'_> {
         let header = &opened.recording.header;
         Object {
             path: opened.path.to_string_lossy().into_owned(),
+            kind: match opened.made {
+                None => "recording",
+                Some(_) => "snapshot",
+            },
             pid: header.pid,
             name: &header.name,
             verdict: &opened.verdict,
@@ -293,11 +439,6 @@ fn bytes(opened: &Opened) -> u64 {
     fs::metadata(&opened.path).map_or_else(|_| layout.file_bytes(), |found| found.len())
 }
 
-fn size(bytes: u64) -> String {
-    let tenths = bytes.saturating_mul(10) >> 20;
-    format!("{}.{} MiB", tenths / 10, tenths % 10)
-}
-
 /// From the first entry that is readable to the end.
 fn covered_ns(opened: &Opened) -> u64 {
     let recording = &opened.recording;
@@ -310,12 +451,17 @@ mod tests {
     use super::*;
     use crate::fixture;
 
-    fn asked(directories: &[&Path], output: Output) -> Arguments {
-        Arguments {
-            directories: directories.iter().map(OsString::from).collect(),
-            output,
-            utc: true,
-        }
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        list: Arguments,
+    }
+
+    fn asked(directories: &[&Path], flags: &[&str]) -> Arguments {
+        let line = ["list", "--utc"].iter().chain(flags).map(OsString::from);
+        let line = line.chain(directories.iter().map(OsString::from));
+        let line = <Line as clap::Parser>::try_parse_from(line).unwrap();
+        line.list
     }
 
     fn opened() -> Opened {
@@ -333,32 +479,91 @@ mod tests {
         }
     }
 
-    fn listed(output: Output) -> String {
-        let (mut out, mut listed) = (Vec::new(), Listed::new(&asked(&[], output)));
+    fn listed(flags: &[&str], width: Option<usize>) -> String {
+        let mut listed = Listed::new(&asked(&[], flags));
+        (listed.width, listed.now_ns) = (width, fixture::at(20_000));
+        let mut out = Vec::new();
         listed.add(&opened(), &mut out).unwrap();
         listed.write(&mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn a_recording_is_a_row_of_80_columns_and_its_path() {
-        let text = listed(Output::Text);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 4, "{text}");
+    fn a_recording_is_a_row_that_fits_and_its_path() {
+        for (width, words) in [
+            (
+                80,
+                r"4711 evil\x1b[2J a… signal SIGSEGV 22:13:20, 19 s ago 11.0 MiB 5.0 ms",
+            ),
+            (60, r"4711 evil\x1b[2J a… signal SIGSEGV 22:13:20, 19 s ago"),
+            (50, "4711 signal SIGSEGV 22:13:20, 19 s ago"),
+        ] {
+            let text = listed(&[], Some(width));
+            let lines: Vec<&str> = text.lines().collect();
+            assert_eq!(lines.len(), 4, "{text}");
+            let widest = lines.iter().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{text}");
+            let row: Vec<&str> = lines[2].split_whitespace().collect();
+            assert_eq!(row.join(" "), words);
+            assert_eq!(lines[3], "  /somewhere/ttlog-4711-1.ring");
+        }
+    }
+
+    #[test]
+    fn the_verdict_alone_of_a_row_is_coloured() {
+        let (plain, coloured) = (listed(&[], None), listed(&["--color=always"], None));
         assert!(
-            lines.iter().all(|line| line.chars().count() <= 80),
-            "{text}"
+            coloured.contains("\x1b[1;31msignal SIGSEGV\x1b[0m "),
+            "{coloured}"
         );
-        assert_eq!(
-            lines[2].split_whitespace().collect::<Vec<_>>().join(" "),
-            r"4711 evil\x1b[2J a… signal SIGSEGV 2023-11-14 22:13:20.005 11.0 MiB 5.0 ms"
+        let mut bare = coloured;
+        for colour in [colour::BAD, colour::HEADING, colour::PLAIN] {
+            bare = bare.replace(colour, "");
+        }
+        assert_eq!(bare, plain);
+    }
+
+    #[test]
+    fn what_to_run_next_is_about_who_died() {
+        let mut listed = Listed::new(&asked(&[], &[]));
+        assert_eq!(listed.next(), None);
+        let mut alive = opened();
+        alive.verdict = Verdict {
+            kind: Kind::Alive,
+            ..Verdict::default()
+        };
+        listed.add(&alive, Vec::new()).unwrap();
+        let view = "ttlog-reader view /somewhere/ttlog-4711-1.ring";
+        assert_eq!(listed.next().as_deref(), Some(view));
+        listed.add(&opened(), Vec::new()).unwrap();
+        let postmortem = "ttlog-reader postmortem /somewhere/ttlog-4711-1.ring";
+        assert_eq!(listed.next().as_deref(), Some(postmortem));
+    }
+
+    #[test]
+    fn snapshots_are_listed_where_they_are_asked_for_and_counted_else() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["ttlog-1-100.ring", "ttlog-1-200.bin", "ttlog-2-300.bin"] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        let found = find(&asked(&[directory.path()], &[]));
+        assert_eq!(found.paths.len(), 1);
+        let words = format!(
+            "2 snapshots in {}: --snapshots lists them",
+            directory.path().display()
         );
-        assert_eq!(lines[3], "  /somewhere/ttlog-4711-1.ring");
+        assert_eq!(found.elsewhere(), [words]);
+        let found = find(&asked(&[directory.path()], &["--snapshots"]));
+        assert_eq!(found.paths.len(), 3);
+        assert!(found.paths[0].ends_with("ttlog-2-300.bin"));
+        assert!(found.elsewhere().is_empty());
     }
 
     #[test]
     fn the_json_has_the_keys_of_the_contract() {
-        let object: serde_json::Value = serde_json::from_str(&listed(Output::Json)).unwrap();
+        let object: serde_json::Value =
+            serde_json::from_str(&listed(&["-o", "json"], None)).unwrap();
+        assert_eq!(object["kind"], "recording");
         assert_eq!(object["path"], "/somewhere/ttlog-4711-1.ring");
         assert_eq!(object["pid"], 4711);
         assert_eq!(object["name"], "evil\x1b[2J and very long");
@@ -378,7 +583,7 @@ mod tests {
         ] {
             fs::write(directory.path().join(name), "").unwrap();
         }
-        let found = find(&asked(&[one.path(), two.path()], Output::Text));
+        let found = find(&asked(&[one.path(), two.path()], &[]));
         let names = found
             .paths
             .iter()
@@ -412,8 +617,8 @@ mod tests {
     fn a_directory_that_was_asked_for_and_is_not_there_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing");
-        assert_eq!(find(&asked(&[&missing], Output::Text)).errors.len(), 1);
-        let empty = find(&asked(&[directory.path()], Output::Text));
+        assert_eq!(find(&asked(&[&missing], &[])).errors.len(), 1);
+        let empty = find(&asked(&[directory.path()], &[]));
         assert!(empty.errors.is_empty());
         assert!(empty.none().unwrap().starts_with("no recordings in /"));
     }

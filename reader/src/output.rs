@@ -1,6 +1,7 @@
 //! How things are shown, as commands ask for it: the same flags for all of them.
 
 use clap::ValueEnum;
+use comfy_table::Table;
 use jiff::tz::TimeZone;
 
 use crate::colour;
@@ -41,6 +42,12 @@ impl Look {
             colour: self.color.decide(),
         }
     }
+}
+
+/// Columns of the terminal, if stdout is one: whoever writes to a file or a pipe wants
+/// whole lines, to search them.
+pub(crate) fn terminal_width() -> Option<usize> {
+    Table::new().width().map(usize::from)
 }
 
 /// Whose clock is shown.

@@ -6,8 +6,8 @@
 //! 3 but the index is 7
 //!   in thread worker-1 (4712)
 //!   the process ended by return from main or exit with status 101, at …
-//!   started 2023-11-14 22:13:08.123, lived 12.3 s, last heard of 22:13:20.423; ages
-//!   below count back from then
+//!   started 2023-11-14 22:13:08.123, lived 12.3 s, last heard of 22:13:20.423, 2 min
+//!   ago; ages below count back from then
 //!
 //! threads: 3 at the end, 1 had ended before
 //! worker-1 (4712) panicked, silent for 41.2 µs
@@ -81,15 +81,14 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use comfy_table::Table;
-
+use crate::advice;
 use crate::input::Opened;
 use crate::json;
-use crate::output::{Look, Output};
+use crate::measure::now_ns;
+use crate::output::{Look, Output, terminal_width};
+use crate::page::Page;
 
-use page::Page;
 use story::Story;
 
 pub(crate) use screen::verdict_words;
@@ -97,7 +96,6 @@ pub(crate) use screen::verdict_words;
 mod idle;
 mod incidents;
 mod object;
-mod page;
 mod screen;
 mod story;
 
@@ -157,12 +155,11 @@ pub(crate) fn write(opened: &Opened, asked: &Arguments, mut out: impl Write) -> 
     }
 }
 
-/// Nanoseconds since 1970; before that, none.
-fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    })
+/// What to run next.
+pub(crate) fn next(opened: &Opened, asked: &Arguments) -> Option<String> {
+    let is_alone = asked.inputs.len() == 1 && asked.output == Output::Text;
+    let typed = is_alone.then(|| advice::typed(&opened.path))??;
+    Some(format!("ttlog-reader view -n 50 {typed}"))
 }
 
 impl Arguments {
@@ -176,8 +173,7 @@ impl Arguments {
 
     /// Whoever writes to a file or a pipe wants whole lines, to search them.
     fn width(&self) -> Option<usize> {
-        let width = self.width.or_else(|| Table::new().width());
-        width.map(usize::from)
+        self.width.map(usize::from).or_else(terminal_width)
     }
 }
 
@@ -239,8 +235,8 @@ mod tests {
         let expected = r#"payments (pid 4711) panicked at src/main.rs:7:5: index out of bounds
   in thread worker-1 (4712)
   process 4711 is gone
-  started 2023-11-14 22:13:20.000, lived 6.0 ms, last heard of 22:13:20.006;
-  ages below count back from then
+  started 2023-11-14 22:13:20.000, lived 6.0 ms, last heard of 22:13:20.006, 19
+  s ago; ages below count back from then
 
 threads: 1 at the end
 worker-1 (4712) panicked, silent for 1.0 ms

@@ -8,11 +8,12 @@ use ttlog_format::verdict::{Kind, Verdict};
 use super::idle::{Forest, Group, IdleSpan, ancestors};
 use super::incidents::{Frame, Struck, file_name, own_frames};
 use super::object::span_then;
-use super::page::Page;
 use super::story::{OfThread, Story};
 use crate::colour;
 use crate::damage;
 use crate::escape::escape;
+use crate::measure::{ago, as_shown};
+use crate::page::Page;
 use crate::shown::{Shown, shown_span};
 use crate::signal;
 use crate::text::{age, count, line_words_first, span as span_words};
@@ -67,13 +68,14 @@ pub(super) fn tell(story: &Story<'_>, all: bool, page: &mut Page) {
 fn tell_verdict(story: &Story<'_>, page: &mut Page) {
     let verdict = &story.opened.verdict;
     let words = verdict_words(&story.opened.recording.header, verdict);
-    page.wrapped("", &words, colour_of(verdict.kind));
+    page.wrapped("", &words, colour::of_verdict(verdict.kind));
     // What was said is long enough without it.
     if let (Some(who), true) = (&verdict.thread, verdict.message.is_some()) {
         let who = thread_words(who.id, &who.name);
         page.wrapped("  ", &escape(format!("in thread {who}").as_bytes()), "");
     }
     for words in &verdict.evidence {
+        let words = as_shown(&page.style, words);
         page.wrapped("  ", &escape(words.as_bytes()), "");
     }
     tell_life(story, page);
@@ -128,14 +130,6 @@ fn headline(verdict: &Verdict) -> String {
     words
 }
 
-fn colour_of(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Alive | Kind::Ended => colour::GOOD,
-        Kind::Terminated | Kind::Unknown => colour::DOUBTFUL,
-        Kind::Panicked | Kind::Signal | Kind::Killed | Kind::Rebooted => colour::BAD,
-    }
-}
-
 fn tell_life(story: &Story<'_>, page: &mut Page) {
     let recording = &story.opened.recording;
     let style = &page.style;
@@ -145,8 +139,9 @@ fn tell_life(story: &Story<'_>, page: &mut Page) {
     let words = match story.lives {
         true => format!("started {began}, {lived} ago; ages below count back from now"),
         false => format!(
-            "started {began}, lived {lived}, last heard of {}; ages below count back from then",
-            style.time(recording.end_ns)
+            "started {began}, lived {lived}, last heard of {}, {}; ages below count back from then",
+            style.time(recording.end_ns),
+            ago(story.now_ns, recording.end_ns)
         ),
     };
     page.wrapped("  ", &words, "");
@@ -198,7 +193,7 @@ fn tell_thread(story: &Story<'_>, of: &OfThread<'_>, room: &Room, page: &mut Pag
         };
     }
     let colour = if of.brought_the_end {
-        colour_of(story.opened.verdict.kind)
+        colour::of_verdict(story.opened.verdict.kind)
     } else {
         colour::HEADING
     };

@@ -16,6 +16,8 @@ pub(super) struct Story<'a> {
     pub(super) opened: &'a Opened,
     /// Whether the process goes on while this is told.
     pub(super) lives: bool,
+    /// When it is told.
+    pub(super) now_ns: u64,
     /// Ages count back from here: the recording's end, and now for a process that lives.
     pub(super) until_ns: u64,
     /// Whoever brought the end, then the living, the last to speak first, then the dead.
@@ -54,6 +56,7 @@ impl<'a> Story<'a> {
         Story {
             opened,
             lives,
+            now_ns,
             until_ns,
             threads: threads(opened, most),
             idle: idle::spans(recording),

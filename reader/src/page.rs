@@ -7,9 +7,12 @@ use unicode_width::UnicodeWidthChar;
 use crate::colour;
 use crate::text::Style;
 
+/// Columns for the names of named words.
+const NAMED_AT: usize = 15;
+
 /// Lines for the eye.
-pub(super) struct Page {
-    pub(super) style: Style,
+pub(crate) struct Page {
+    pub(crate) style: Style,
     /// Columns, if the lines have to fit some.
     width: Option<usize>,
     text: String,
@@ -17,7 +20,7 @@ pub(super) struct Page {
 
 impl Page {
     /// No lines yet.
-    pub(super) fn new(style: Style, width: Option<usize>) -> Page {
+    pub(crate) fn new(style: Style, width: Option<usize>) -> Page {
         Page {
             style,
             width,
@@ -26,7 +29,7 @@ impl Page {
     }
 
     /// A line, of which the end is cut off where it does not fit.
-    pub(super) fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         match self.width {
             Some(width) => push_cut(&mut self.text, line, width),
             None => self.text.push_str(line),
@@ -35,10 +38,8 @@ impl Page {
     }
 
     /// A text without colours of its own, in as many lines as it takes.
-    pub(super) fn wrapped(&mut self, indent: &str, text: &str, colour: &str) {
-        let width = self
-            .width
-            .map_or(usize::MAX, |width| width.saturating_sub(indent.len()));
+    pub(crate) fn wrapped(&mut self, indent: &str, text: &str, colour: &str) {
+        let width = self.room_behind(indent.len());
         for line in wrap(text, width) {
             self.text.push_str(indent);
             self.text.push_str(&self.style.paint(colour, line));
@@ -46,14 +47,42 @@ impl Page {
         }
     }
 
+    /// A name, and behind it words in as many lines as they take.
+    pub(crate) fn named(&mut self, name: &str, text: &str, colour: &str) {
+        let mut indent = format!("{name:<NAMED_AT$}");
+        let width = self.room_behind(NAMED_AT);
+        for line in wrap(text, width) {
+            self.text.push_str(&indent);
+            self.text.push_str(&self.style.paint(colour, line));
+            self.text.push('\n');
+            indent = " ".repeat(NAMED_AT);
+        }
+    }
+
+    /// Lines that are as wide as they have to be.
+    pub(crate) fn lines(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    /// Columns, if the lines have to fit some.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    fn room_behind(&self, columns: usize) -> usize {
+        let room = |width: usize| width.saturating_sub(columns);
+        self.width.map_or(usize::MAX, room)
+    }
+
     /// An empty line, and a heading.
-    pub(super) fn heading(&mut self, text: &str) {
+    pub(crate) fn heading(&mut self, text: &str) {
         self.text.push('\n');
         self.wrapped("", text, colour::HEADING);
     }
 
     /// What was written.
-    pub(super) fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         self.text
     }
 }
@@ -122,6 +151,23 @@ mod tests {
         assert_eq!(cut("日本語", 4), "日…");
         assert_eq!(cut("日本", 4), "日本");
         assert_eq!(cut("ab", 1), "…");
+    }
+
+    #[test]
+    fn named_words_are_wrapped_behind_their_name_and_a_path_is_whole() {
+        let style = Style {
+            zone: jiff::tz::TimeZone::UTC,
+            colour: false,
+        };
+        let mut page = Page::new(style, Some(30));
+        page.named("evidence", "process 4711 is gone", "");
+        page.named("", "/a/path/that/is/longer/than/the/line", "");
+        let lines = [
+            "evidence       process 4711 is",
+            "               gone",
+            "               /a/path/that/is/longer/than/the/line",
+        ];
+        assert_eq!(page.into_text(), lines.join("\n") + "\n");
     }
 
     #[test]
