@@ -33,8 +33,9 @@ use crate::interrupt;
 use crate::pager::{Pager, Sink};
 use crate::progress::{Beside, Progress};
 use crate::reading::Reading;
-use crate::{advice, damage, export, info, list, postmortem, view};
+use crate::{advice, damage, doctor, export, info, list, postmortem, view};
 
+const STATUS_FAILED: u8 = 1;
 const STATUS_USAGE: u8 = 2;
 const STATUS_WITH_DAMAGE: u8 = 3;
 
@@ -64,6 +65,7 @@ enum Command {
     Info(info::Arguments),
     Postmortem(postmortem::Arguments),
     List(list::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 /// Show the events of recordings, oldest first: the same as `ttlog-reader view`
@@ -100,6 +102,7 @@ impl Arguments {
                 run.advise(next);
             }),
             Command::List(asked) => run_list("ttlog-reader", &asked),
+            Command::Doctor(asked) => run_doctor("ttlog-reader", &asked),
         }
     }
 }
@@ -146,6 +149,20 @@ fn run_list(program: &str, asked: &list::Arguments) -> ExitCode {
             run.tell(&words);
         }
         run.advise(listed.next());
+    })
+}
+
+fn run_doctor(program: &str, asked: &doctor::Arguments) -> ExitCode {
+    run(program, |run| {
+        for directory in doctor::directories(asked) {
+            let examined = doctor::examine(&directory, asked);
+            let written = examined.write(asked, &mut run.out);
+            let written = written.and_then(|()| run.out.flush());
+            run.account_for(written.map(|()| None).map_err(Error::output));
+            if examined.is_bad() && !run.is_over {
+                run.status = worse(run.status, STATUS_FAILED);
+            }
+        }
     })
 }
 

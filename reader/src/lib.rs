@@ -21,6 +21,7 @@ mod cgroup;
 mod colour;
 pub mod command;
 mod damage;
+mod doctor;
 mod ending;
 mod error;
 mod escape;
