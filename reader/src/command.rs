@@ -24,7 +24,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use ttlog_format::salvage::Ledger;
 
 use crate::error::Error;
@@ -33,7 +33,7 @@ use crate::interrupt;
 use crate::pager::{Pager, Sink};
 use crate::progress::{Beside, Progress};
 use crate::reading::Reading;
-use crate::{advice, damage, doctor, export, info, list, postmortem, view};
+use crate::{advice, damage, doctor, export, info, list, manual, postmortem, view};
 
 const STATUS_FAILED: u8 = 1;
 const STATUS_USAGE: u8 = 2;
@@ -45,12 +45,23 @@ const STATUS_WITH_DAMAGE: u8 = 3;
     name = "ttlog-reader",
     version,
     after_help = "\
-Examples:
-  ttlog-reader postmortem DIR what the process of the newest recording in DIR was doing
-  ttlog-reader view 4711      what process 4711 recorded, dead or alive
-  ttlog-reader export 4711    its last seconds, into a file to keep or to send
-  ttlog-reader info DIR       what became of the process of the newest recording in DIR
+What was open when it died, and who brought the end:
+  ttlog-reader postmortem DIR
+The last errors:
+  ttlog-reader view -p error -n 20 DIR
+Everything about one request:
+  ttlog-reader view --field id=7 DIR
+What a thread did in its last 100 ms:
+  ttlog-reader view --thread worker-1 --since -100ms DIR
+Which call site floods the ring:
+  ttlog-reader stats DIR
+The timeline in a browser, at ui.perfetto.dev:
+  ttlog-reader export --format perfetto DIR
+What there is to look at, and whether a directory is a good home for it:
+  ttlog-reader list
+  ttlog-reader doctor DIR
 
+DIR stands for its newest recording; a file, a pid, or - for stdin will do as well.
 Exit status: 0 whole, 1 failed, 2 usage, 3 recovered with damage."
 )]
 pub struct Arguments {
@@ -66,6 +77,8 @@ enum Command {
     Postmortem(postmortem::Arguments),
     List(list::Arguments),
     Doctor(doctor::Arguments),
+    Completions(manual::Completions),
+    Man(manual::Pages),
 }
 
 /// Show the events of recordings, oldest first: the same as `ttlog-reader view`
@@ -103,6 +116,14 @@ impl Arguments {
             }),
             Command::List(asked) => run_list("ttlog-reader", &asked),
             Command::Doctor(asked) => run_doctor("ttlog-reader", &asked),
+            Command::Completions(asked) => run("ttlog-reader", |run| {
+                let written = manual::complete(programs(), &asked, &mut run.out);
+                run.account_for_written(written.map_err(Error::output));
+            }),
+            Command::Man(asked) => run("ttlog-reader", |run| {
+                let written = manual::write_pages(programs(), &asked, &mut run.out);
+                run.account_for_written(written);
+            }),
         }
     }
 }
@@ -111,6 +132,14 @@ impl ViewArguments {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
         run_view("ttlog-view", &self.view)
+    }
+}
+
+/// The commands as they are typed, for who tells of them.
+fn programs() -> manual::Programs {
+    manual::Programs {
+        reader: Arguments::command(),
+        view: ViewArguments::command(),
     }
 }
 
@@ -143,8 +172,8 @@ fn run_list(program: &str, asked: &list::Arguments) -> ExitCode {
         let mut listed = list::Listed::new(asked);
         run.each_table(&found.paths, |opened, out| listed.add(opened, out));
         run.progress.clear();
-        let written = listed.write(&mut run.out).and_then(|()| run.out.flush());
-        run.account_for(written.map(|()| None).map_err(Error::output));
+        let written = listed.write(&mut run.out);
+        run.account_for_written(written.map_err(Error::output));
         for words in found.elsewhere() {
             run.tell(&words);
         }
@@ -157,8 +186,7 @@ fn run_doctor(program: &str, asked: &doctor::Arguments) -> ExitCode {
         for directory in doctor::directories(asked) {
             let examined = doctor::examine(&directory, asked);
             let written = examined.write(asked, &mut run.out);
-            let written = written.and_then(|()| run.out.flush());
-            run.account_for(written.map(|()| None).map_err(Error::output));
+            run.account_for_written(written.map_err(Error::output));
             if examined.is_bad() && !run.is_over {
                 run.status = worse(run.status, STATUS_FAILED);
             }
@@ -314,6 +342,12 @@ impl<'p> Run<'_, 'p> {
         }
     }
 
+    /// Says what went wrong with what was written, to the end of it.
+    fn account_for_written(&mut self, written: Result<(), Error>) {
+        let flushed = written.and_then(|()| self.out.flush().map_err(Error::output));
+        self.account_for(flushed.map(|()| None));
+    }
+
     /// Says what was damaged or went wrong, and makes it part of the exit status.
     fn account_for(&mut self, outcome: Result<Option<String>, Error>) {
         self.progress.clear();
@@ -375,12 +409,29 @@ fn say(program: &str, words: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_lines_are_consistent() {
         Arguments::command().debug_assert();
         ViewArguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_examples_of_the_help_are_command_lines() {
+        let help = Arguments::command().get_after_help().unwrap().to_string();
+        let lines = help
+            .lines()
+            .filter(|line| line.starts_with("  ttlog-reader "));
+        let known = ["postmortem", "view", "list", "doctor"];
+        let lines: Vec<Vec<&str>> = lines
+            .map(|line| line.split_whitespace().collect())
+            .filter(|words: &Vec<&str>| known.contains(&words[1]))
+            .collect();
+        assert_eq!(lines.len(), 6, "{help}");
+        for words in lines {
+            let parsed = Arguments::try_parse_from(&words);
+            assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
+        }
     }
 
     #[test]

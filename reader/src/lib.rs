@@ -35,6 +35,7 @@ mod input;
 mod interrupt;
 mod json;
 mod list;
+mod manual;
 mod measure;
 mod output;
 mod page;
