@@ -28,7 +28,12 @@ pub(crate) fn typed(path: &Path) -> Option<String> {
     if path.as_os_str() == "-" {
         return None;
     }
-    is_found_by_pid(path).or_else(|| for_a_shell(path.to_str()?))
+    let in_full = || match path.to_str()? {
+        // Else it would be taken for a flag.
+        flag if flag.starts_with('-') => for_a_shell(&format!("./{flag}")),
+        path => for_a_shell(path),
+    };
+    is_found_by_pid(path).or_else(in_full)
 }
 
 /// A text as one word of a shell's.
@@ -59,5 +64,6 @@ mod tests {
             assert_eq!(for_a_shell(path).as_deref(), word, "{path:?}");
         }
         assert_eq!(typed(Path::new("-")), None);
+        assert_eq!(typed(Path::new("-f")).as_deref(), Some("./-f"));
     }
 }

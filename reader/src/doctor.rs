@@ -44,14 +44,19 @@ use crate::json;
 use crate::output::{Look, Output, terminal_width};
 use crate::page::Page;
 
+#[cfg(target_os = "linux")]
 mod deletion;
+#[cfg(target_os = "linux")]
 mod files;
+#[cfg(target_os = "linux")]
 mod memory;
+#[cfg(target_os = "linux")]
 mod mounts;
 #[cfg(target_os = "linux")]
 mod place;
 #[cfg(target_os = "linux")]
 mod stalls;
+#[cfg(target_os = "linux")]
 mod tmpfiles;
 
 /// Look whether directories are good homes for recordings
@@ -322,15 +327,17 @@ impl Examined {
 }
 
 /// The system's files, below a root.
+#[cfg(target_os = "linux")]
 struct System {
     root: PathBuf,
 }
 
 /// What a file of the system's is shorter than.
+#[cfg(target_os = "linux")]
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+#[cfg(target_os = "linux")]
 impl System {
-    #[cfg(target_os = "linux")]
     fn here() -> System {
         System {
             root: PathBuf::from("/"),
@@ -351,6 +358,7 @@ impl System {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn text(path: &Path) -> String {
     use std::io::Read;
 

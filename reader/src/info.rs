@@ -53,7 +53,7 @@ use crate::escape::escape;
 use crate::evidence;
 use crate::input::Opened;
 use crate::json;
-use crate::measure::{as_shown, moment, now_ns, size};
+use crate::measure::{as_shown, cut, moment, now_ns, size};
 use crate::output::{Look, Output, terminal_width};
 use crate::page::Page;
 use crate::signal;
@@ -321,7 +321,7 @@ fn tell_judgement(opened: &Opened, now_ns: u64, page: &mut Page) {
     let colour = colour::of_verdict(opened.verdict.kind);
     for (i, (name, words)) in judgement(&opened.verdict).into_iter().enumerate() {
         let colour = if i == 0 { colour } else { "" };
-        let words = as_shown(&page.style, &words);
+        let words = cut(&as_shown(&page.style, &words), MESSAGE_MAX);
         page.named(name, &escape(words.as_bytes()), colour);
     }
     let heard = moment(&page.style, now_ns, opened.recording.end_ns);
@@ -370,6 +370,9 @@ fn process(header: &Header) -> String {
     }
 }
 
+/// Characters of a message that are enough to know it by.
+const MESSAGE_MAX: usize = 400;
+
 /// How a snapshot came to be.
 fn tell_making(made: &Made, page: &mut Page) {
     let by = match made.by {
@@ -381,9 +384,11 @@ fn tell_making(made: &Made, page: &mut Page) {
         Some(window_ns) => format!("the last {}, and open spans", age(window_ns)),
     };
     let at = page.style.moment(made.wall_ns);
+    // A panic's message has no end of its own; all of it is in the JSON.
+    let why = cut(&made.why, MESSAGE_MAX);
     for (name, words) in [
         ("snapshot", &format!("made by {by} at {at}")),
-        ("because of", &made.why),
+        ("because of", &why),
         ("holds", &holds),
         ("made of", &made.recording),
     ] {
@@ -412,7 +417,8 @@ fn judgement(verdict: &Verdict) -> Vec<(&'static str, String)> {
             .as_ref()
             .map(|who| ("in", evidence::thread(who))),
     );
-    rows.extend(verdict.message.clone().map(|words| ("message", words)));
+    let message = verdict.message.as_deref();
+    rows.extend(message.map(|words| ("message", words.to_owned())));
     rows.extend(verdict.location.clone().map(|words| ("location", words)));
     let names = ["evidence"].into_iter().chain(std::iter::repeat(""));
     rows.extend(names.zip(verdict.evidence.iter().cloned()));

@@ -48,13 +48,16 @@ use crate::find::{self, Found, RECORDING, SNAPSHOT};
 use crate::info;
 use crate::input::Opened;
 use crate::json;
-use crate::measure::{now_ns, short_moment, size};
+use crate::measure::{cut, now_ns, short_moment, size};
 use crate::output::{Look, Output, terminal_width};
 use crate::signal;
 use crate::text::{Style, age, utc};
 
 /// Characters of a name that a line has room for.
 const NAME_MAX: usize = 14;
+
+/// And of why a snapshot was made: a panic's message has no end of its own.
+const WHY_MAX: usize = 40;
 
 /// List recordings, the newest first, and what became of their processes
 #[derive(Clone, Debug, clap::Args)]
@@ -384,7 +387,10 @@ impl Row {
             ],
             kind: opened.verdict.kind,
             path: opened.path.clone(),
-            why: opened.made.as_ref().map(|made| escape(made.why.as_bytes())),
+            why: opened
+                .made
+                .as_ref()
+                .map(|made| cut(&escape(made.why.as_bytes()), WHY_MAX)),
         }
     }
 
@@ -418,11 +424,7 @@ impl Object<'_> {
 }
 
 fn name(name: &str) -> String {
-    let name = escape(name.as_bytes());
-    match name.char_indices().nth(NAME_MAX) {
-        None => name,
-        Some(_) => name.chars().take(NAME_MAX - 1).chain(['…']).collect(),
-    }
+    cut(&escape(name.as_bytes()), NAME_MAX)
 }
 
 /// `signal SIGSEGV`
@@ -521,6 +523,25 @@ mod tests {
             bare = bare.replace(colour, "");
         }
         assert_eq!(bare, plain);
+    }
+
+    #[test]
+    fn why_a_snapshot_was_made_is_told_shortly() {
+        let mut snapshot = opened();
+        snapshot.made = Some(ttlog_format::snapshot::Made {
+            why: format!("panic: {}", "very long ".repeat(10_000)),
+            ..Default::default()
+        });
+        let mut listed = Listed::new(&asked(&[], &[]));
+        let mut out = Vec::new();
+        listed.add(&snapshot, &mut out).unwrap();
+        listed.write(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(" (snapshot: panic: very long"), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 100),
+            "{text}"
+        );
     }
 
     #[test]

@@ -64,6 +64,18 @@ pub(crate) fn as_shown(style: &Style, words: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// As many characters of a text as there is room for, `…` at their end where there are more.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text
+            .chars()
+            .take(most.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
+    }
+}
+
 /// `11.0 MiB`
 pub(crate) fn size(bytes: u64) -> String {
     let tenths = |shift: u32| {
@@ -133,6 +145,14 @@ mod tests {
         for other in ["", " ", "é".repeat(15).as_str()] {
             assert_eq!(as_shown(&style, other), other);
         }
+    }
+
+    #[test]
+    fn a_text_that_is_cut_says_so() {
+        assert_eq!(cut("", 0), "");
+        assert_eq!(cut("é日a", 3), "é日a");
+        assert_eq!(cut("é日ab", 3), "é日…");
+        assert_eq!(cut("ab", 0), "…");
     }
 
     #[test]

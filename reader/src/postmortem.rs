@@ -62,7 +62,7 @@
 //!
 //! On a terminal, lines are cut to its width, `…` at their end; what must be read
 //! whole is wrapped. Elsewhere lines are whole, unless `--width` says so. `--all`
-//! shows every thread, ended ones too, every span and every frame.
+//! shows every thread, ended ones too, every span, every frame, and messages to their end.
 //!
 //! `-o json` writes one object for each recording, with everything in it but the
 //! events (`-n` a thread, 10 by default): `name`, `pid`, `path`, `started`, `ends`,
@@ -320,6 +320,19 @@ events: 4 of 6 readable, 1 overwritten, 1 dropped; the last 6.0 ms are covered
         assert_eq!(incident["timestamp"], "2023-11-14T22:13:20.006000000Z");
         assert_eq!(incident["backtrace"][1], "payments::main");
         assert_eq!(story["incidents_not_kept"], 2);
+    }
+
+    #[test]
+    fn a_message_without_end_is_told_whole_where_all_is_asked_for() {
+        let mut opened = panicked();
+        let message = "very long ".repeat(10_000);
+        opened.verdict.message = Some(message.clone());
+        for incident in &mut opened.recording.incidents {
+            incident.message = message.clone();
+        }
+        assert!(told(&opened, false).lines().count() < 60);
+        assert!(told(&opened, true).matches("very").count() >= 10_000);
+        assert_eq!(json(&opened)["incidents"][0]["message"], message);
     }
 
     #[test]

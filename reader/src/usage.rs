@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
+use crate::advice::for_a_shell;
 use crate::escape::escape;
 
 const STATUS: u8 = 2;
@@ -71,10 +72,11 @@ fn words(program: &str, error: &Error) -> String {
 /// `unrecognized subcommand 'veiw' (did you mean 'view'?)`
 fn subcommand(program: &str, error: &Error) -> Option<String> {
     let found = one(error, ContextKind::InvalidSubcommand)?;
-    let meant = match is_recording(found) {
-        true => did_you_mean(Some(&format!("{program} postmortem {found}"))),
+    let recording = for_a_shell(found).filter(|_| is_recording(found));
+    let meant = match recording {
+        Some(typed) => did_you_mean(Some(&format!("{program} postmortem {typed}"))),
         // The nearest comes last.
-        false => did_you_mean(many(error, ContextKind::SuggestedSubcommand).last()),
+        None => did_you_mean(many(error, ContextKind::SuggestedSubcommand).last()),
     };
     Some(format!("unrecognized subcommand '{found}'{meant}"))
 }

@@ -12,7 +12,7 @@ use super::story::{OfThread, Story};
 use crate::colour;
 use crate::damage;
 use crate::escape::escape;
-use crate::measure::{ago, as_shown};
+use crate::measure::{ago, as_shown, cut};
 use crate::page::Page;
 use crate::shown::{Shown, shown_span};
 use crate::signal;
@@ -28,7 +28,12 @@ struct Room {
     trees: usize,
     /// Frames, over all incidents.
     frames: usize,
+    /// Characters of a message, which has no end of its own.
+    message: usize,
 }
+
+/// Characters of a message that are enough to know it by.
+const MESSAGE_MAX: usize = 400;
 
 const SCREEN: Room = Room {
     threads: 8,
@@ -36,6 +41,7 @@ const SCREEN: Room = Room {
     groups: 6,
     trees: 3,
     frames: 24,
+    message: MESSAGE_MAX,
 };
 
 const ALL: Room = Room {
@@ -44,6 +50,7 @@ const ALL: Room = Room {
     groups: usize::MAX,
     trees: usize::MAX,
     frames: usize::MAX,
+    message: usize::MAX,
 };
 
 /// Trees of a kind whose spans are all less severe than those of the first kind.
@@ -58,14 +65,14 @@ const ANCESTORS_SHOWN: usize = 4;
 /// Writes the story, all of it or what a screen has room for.
 pub(super) fn tell(story: &Story<'_>, all: bool, page: &mut Page) {
     let room = if all { &ALL } else { &SCREEN };
-    tell_verdict(story, page);
+    tell_verdict(story, room, page);
     tell_threads(story, room, page);
     tell_idle(story, room, page);
     tell_incidents(story, room, page);
     tell_ledger(&story.opened.recording, page);
 }
 
-fn tell_verdict(story: &Story<'_>, page: &mut Page) {
+fn tell_verdict(story: &Story<'_>, room: &Room, page: &mut Page) {
     let verdict = &story.opened.verdict;
     let words = verdict_words(&story.opened.recording.header, verdict);
     page.wrapped("", &words, colour::of_verdict(verdict.kind));
@@ -75,7 +82,7 @@ fn tell_verdict(story: &Story<'_>, page: &mut Page) {
         page.wrapped("  ", &escape(format!("in thread {who}").as_bytes()), "");
     }
     for words in &verdict.evidence {
-        let words = as_shown(&page.style, words);
+        let words = cut(&as_shown(&page.style, words), room.message);
         page.wrapped("  ", &escape(words.as_bytes()), "");
     }
     tell_life(story, page);
@@ -125,7 +132,7 @@ fn headline(verdict: &Verdict) -> String {
         words += &format!(" at {location}");
     }
     if let Some(message) = &verdict.message {
-        words += &format!(": {message}");
+        words += &format!(": {}", cut(message, MESSAGE_MAX));
     }
     words
 }
@@ -463,11 +470,17 @@ fn tell_incidents(story: &Story<'_>, room: &Room, page: &mut Page) {
         .count();
     let frames = room.frames / traced.max(1);
     for struck in &story.incidents {
-        tell_struck(recording, struck, frames, page);
+        tell_struck(recording, struck, room.message, frames, page);
     }
 }
 
-fn tell_struck(recording: &Recording, struck: &Struck<'_>, frames: usize, page: &mut Page) {
+fn tell_struck(
+    recording: &Recording,
+    struck: &Struck<'_>,
+    message: usize,
+    frames: usize,
+    page: &mut Page,
+) {
     let time = page.style.time(struck.wall_ns);
     let who = thread_words(struck.thread_id, struck.thread_name);
     let location = match struck.location {
@@ -476,7 +489,8 @@ fn tell_struck(recording: &Recording, struck: &Struck<'_>, frames: usize, page: 
     };
     let words = format!(
         "{time} {} in thread {who}{location}: {}",
-        struck.kind, struck.message
+        struck.kind,
+        cut(&struck.message, message)
     );
     let colour = match struck.kind {
         "panic" | "signal" => colour::BAD,
