@@ -63,3 +63,19 @@ fn what_is_no_directory_or_has_no_room_is_bad_and_status_1() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("bad  room"), "{text}");
 }
+
+#[test]
+fn a_limit_of_files_is_told_of_and_kills_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    for (blocks, measured) in [("100", true), ("0", false)] {
+        // In blocks of 512 bytes or of 1 KiB, as the shell has it.
+        let script = format!("ulimit -f {blocks} && exec \"$0\" doctor -o json \"$1\" | cat");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_ttlog-reader")]);
+        let output = command.arg(directory.path()).output().unwrap();
+        let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(object["stalls"].is_object(), measured, "{object}");
+        let words = object["findings"].to_string();
+        assert!(words.contains("RLIMIT_FSIZE"), "{words}");
+    }
+}

@@ -57,8 +57,16 @@ fn of_container(system: &System, directory: &Path, mounts: &str) -> Option<Findi
     let at = mount.as_ref().map_or(Path::new("/"), |mount| &mount.at);
     if at != Path::new("/") && !at.starts_with("/dev") {
         let at = at.display();
-        let words = format!("{what}, and {at} is mounted into it: a volume stays after it");
-        return Some(Finding::ok("deletion", words));
+        let in_memory = mount.as_ref().is_some_and(|mount| mount.kind == "tmpfs");
+        let words = format!("{what}, and {at} is mounted into it");
+        return Some(match in_memory {
+            false => Finding::ok("deletion", format!("{words}: a volume stays after it")),
+            true => Finding::note(
+                "deletion",
+                format!("{words}, in memory: it goes with the container, or with its pod"),
+                "see that it is an emptyDir, which stays as long as the pod, or take a disk",
+            ),
+        });
     }
     let part = match directory.starts_with("/dev/shm") {
         true => "its /dev/shm",
@@ -252,6 +260,7 @@ mod tests {
         let mounts = "1 0 0:1 / / rw - overlay overlay rw
 2 1 0:2 / /dev/shm rw - tmpfs shm rw
 3 1 8:1 /pods/7 /recordings rw - ext4 /dev/sda1 rw
+4 1 0:4 / /memory rw - tmpfs tmpfs rw
 ";
         let found = docker.says("/var/lib/payments", 0, mounts);
         only(found, Grade::Bad, "Docker, and this is its own layer");
@@ -259,6 +268,8 @@ mod tests {
         only(found, Grade::Bad, "Kubernetes, and this is its /dev/shm");
         let found = kubernetes.says("/recordings", 0, mounts);
         only(found, Grade::Ok, "/recordings is mounted into it");
+        let found = kubernetes.says("/memory/a", 0, mounts);
+        only(found, Grade::Note, "/memory is mounted into it, in memory");
         let machine = "1 0 8:1 / / rw - ext4 /dev/vda rw\n";
         only(
             docker.says("/var", 0, machine),

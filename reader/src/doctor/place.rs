@@ -26,6 +26,8 @@ pub(super) struct Place {
     pub(super) is_writable: bool,
     /// Who asks.
     pub(super) uid: u32,
+    /// How long a file of this process may be, if there is a limit.
+    pub(super) file_limit: Option<u64>,
     /// Whether half of the room is left to others.
     is_shared: bool,
     stat: StatFs,
@@ -71,6 +73,7 @@ pub(super) fn look(directory: &Path, findings: &mut Vec<Finding>) -> Option<Plac
         path: nearest.join(rest),
         is_writable: is_writable.is_ok(),
         uid,
+        file_limit: getrlimit(Resource::Fsize).current,
         is_shared: is_default && absolute.starts_with("/dev/shm"),
         stat: statfs(&nearest).ok()?,
         nearest,
@@ -183,8 +186,10 @@ impl Place {
                 "delete files, or take another directory",
             ));
         }
-        let limit = getrlimit(Resource::Fsize).current;
-        findings.extend(limit.and_then(|limit| file_limit(limit, file_bytes)));
+        let limited = self
+            .file_limit
+            .and_then(|limit| file_limit(limit, file_bytes));
+        findings.extend(limited);
     }
 }
 
@@ -220,14 +225,20 @@ fn room(free: Option<u64>, is_shared: bool, file_bytes: u64) -> Finding {
     }
 }
 
+/// Less than the table of spans takes alone is no recording.
+const LEAST_BYTES: u64 = 1 << 20;
+
 fn file_limit(limit: u64, file_bytes: u64) -> Option<Finding> {
-    (limit < file_bytes).then(|| {
-        let words = format!(
-            "files of this shell's processes end at {} (RLIMIT_FSIZE), and so does a recording",
-            size(limit)
-        );
-        Finding::note("room", words, "raise it (ulimit -f, LimitFSIZE=)")
-    })
+    let words = format!(
+        "files of this shell's processes end at {} (RLIMIT_FSIZE), and so does a recording",
+        size(limit)
+    );
+    let advice = "raise it (ulimit -f, LimitFSIZE=)";
+    match limit {
+        0..=LEAST_BYTES => Some(Finding::bad("room", words, advice)),
+        limit if limit < file_bytes => Some(Finding::note("room", words, advice)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -293,6 +304,8 @@ mod tests {
         assert_eq!(judged(Some(mib(1000)), true), Grade::Ok);
         assert_eq!(room(Some(1), false, 0).grade, Grade::Ok);
         assert_eq!(file_limit(mib(11), mib(11)), None);
-        assert!(file_limit(mib(1), mib(11)).is_some());
+        let grade = |limit| file_limit(limit, mib(11)).map(|finding| finding.grade);
+        assert_eq!(grade(mib(10)), Some(Grade::Note));
+        assert_eq!(grade(0), Some(Grade::Bad));
     }
 }

@@ -35,9 +35,14 @@ pub(super) fn measure(place: &Place, in_haste: bool) -> (Option<Stalls>, Option<
         (Err(_), true) => hidden(&place.path),
         (file, _) => file,
     };
-    let waits = file.and_then(|file| match in_haste {
+    // Past the limit a write is a SIGXFSZ; what that means for a recording is told of.
+    let pages = place
+        .file_limit
+        .map_or(PAGES, |limit| limit / PAGE.len() as u64);
+    let pages = pages.min(PAGES);
+    let waits = file.and_then(|file| match in_haste || pages == 0 {
         true => Ok(None),
-        false => writes(&file).map(Some),
+        false => writes(&file, pages).map(Some),
     });
     match waits {
         Ok(None) => (None, None),
@@ -69,8 +74,8 @@ fn hidden(directory: &Path) -> io::Result<File> {
 }
 
 /// How long each write took, in nanoseconds.
-fn writes(file: &File) -> io::Result<Vec<u64>> {
-    for page in 0..PAGES {
+fn writes(file: &File, pages: u64) -> io::Result<Vec<u64>> {
+    for page in 0..pages {
         file.write_all_at(&PAGE, page * PAGE.len() as u64)?;
     }
     let is_over = AtomicBool::new(false);
@@ -82,17 +87,17 @@ fn writes(file: &File) -> io::Result<Vec<u64>> {
             }
             io::Result::Ok(())
         });
-        let waits = paced(file);
+        let waits = paced(file, pages);
         is_over.store(true, Ordering::Relaxed);
         synced.join().unwrap_or(Ok(()))?;
         waits
     })
 }
 
-fn paced(file: &File) -> io::Result<Vec<u64>> {
+fn paced(file: &File, pages: u64) -> io::Result<Vec<u64>> {
     let mut waits = Vec::new();
     let begun = Instant::now();
-    for page in (0..PAGES).cycle() {
+    for page in (0..pages).cycle() {
         let before = Instant::now();
         if before.duration_since(begun) > MEASURED {
             break;
