@@ -39,7 +39,7 @@ use crate::site::{CallSite, Level};
 use crate::span::SpanId;
 use crate::value::Field;
 
-pub use entries::{ENTRIES_AROUND, Entries, Whole};
+pub use entries::{ENTRIES_AROUND, Entries, Room, Whole};
 pub use fields::{Fields, Iter};
 pub use mark::Mark;
 pub use scan::Part;
@@ -271,6 +271,18 @@ impl Entry {
             fields: self.fields.detached(),
             ..self
         }
+    }
+
+    /// How many bytes a record takes that tells this and nothing else: where it is not
+    /// known what the ring was like, see [`Entries::room`].
+    pub fn record_bytes(&self) -> u32 {
+        let words = match self.what {
+            What::Event | What::Enter | What::Close | What::Values => 3,
+            What::Exit | What::Follows(_) => 4,
+            What::Open => 6,
+        };
+        let values = self.fields.iter().map(|field| field.value.words());
+        u32::try_from((words + values.sum::<usize>()) * 8).unwrap_or(u32::MAX)
     }
 }
 

@@ -20,7 +20,9 @@ use crate::record::{self, Kind, Raw};
 use crate::value::{bytes_of, words_of};
 
 /// The severity of a call site.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "UPPERCASE")]
 #[repr(u8)]
 pub enum Level {

@@ -188,6 +188,20 @@ impl<B> Value<B> {
 }
 
 impl<B: AsRef<[u8]>> Value<B> {
+    /// The words that the value takes in a record, its head included.
+    pub fn words(&self) -> usize {
+        match self {
+            Value::I64(value) => 1 + usize::from(i32::try_from(*value).is_err()),
+            Value::U64(value) => 1 + usize::from(u32::try_from(*value).is_err()),
+            Value::I128(_) | Value::U128(_) => 3,
+            Value::F64(_) => 2,
+            Value::Bool(_) => 1,
+            Value::Str(text) | Value::Bytes(text) | Value::Debug(text) | Value::Error(text) => {
+                1 + words_of(text.bytes.as_ref().len())
+            }
+        }
+    }
+
     /// Whether a part of the value was cut when it was recorded.
     pub fn is_truncated(&self) -> bool {
         self.text().is_some_and(Text::is_cut)

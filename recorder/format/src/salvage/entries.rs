@@ -12,6 +12,15 @@ use crate::span::SpanId;
 /// Of how many entries that were told last the spans are known.
 pub const ENTRIES_AROUND: usize = 1024;
 
+/// What an entry takes of the ring, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Of its own record; none where the record before it says it, too.
+    pub record: u32,
+    /// Of the descriptions before it: what the spans are that it names.
+    pub spans: u32,
+}
+
 /// A recording told entry by entry.
 pub trait Entries {
     /// The recording, which may lack its entries. Of its spans, all are there that the
@@ -28,6 +37,12 @@ pub trait Entries {
     /// The entry that was told last, one that says nothing before there is any. It is made
     /// in the place of the one before: whoever needs it longer keeps a copy.
     fn told(&self) -> &Entry;
+
+    /// What the entry that was told last takes of the ring; `None` where it is told from
+    /// elsewhere.
+    fn room(&self) -> Option<Room> {
+        None
+    }
 
     /// The recording as of what was told last, without its entries.
     fn into_recording(self: Box<Self>) -> Recording;

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::spans::Spans;
-use super::{Entry, What};
+use super::{Entry, Room, What};
 use crate::block::HEADER_WORDS;
 use crate::check::Key;
 use crate::record::{self, Kind, Raw, Walk};
@@ -54,6 +54,8 @@ pub(super) struct Page {
     next: Option<Found>,
     /// What it says that happened later, if it does, and how many ticks.
     later: Option<(Found, u32)>,
+    /// What the record takes that was told last.
+    pub(super) room: Room,
 }
 
 /// Where a record lies that passed its check.
@@ -64,6 +66,23 @@ struct Found {
     len: usize,
     /// Whether it is what the record says that happened later.
     is_later: bool,
+    /// Words of the descriptions before it.
+    before: u16,
+}
+
+impl Found {
+    /// What it takes of the block, in bytes.
+    #[inline]
+    fn room(&self) -> Room {
+        if self.is_later {
+            return Room::default();
+        }
+        let words = self.len + usize::from(self.kind.has_later_word());
+        Room {
+            record: words as u32 * 8,
+            spans: u32::from(self.before) * 8,
+        }
+    }
 }
 
 impl Page {
@@ -79,6 +98,7 @@ impl Page {
             is_damaged: false,
             next: None,
             later: None,
+            room: Room::default(),
         }
     }
 
@@ -137,6 +157,7 @@ impl Teller {
             page.next = Some(found);
             return Some(self.ticks);
         }
+        let mut before = 0;
         while let Some(record) = page.record() {
             let is_next = record.position == page.end;
             if !is_next {
@@ -147,11 +168,14 @@ impl Teller {
                 position: record.position,
                 len: record.words.len(),
                 is_later: false,
+                before,
             };
             let (later, end) = (record.later, record.end());
             let is_told = is_told(record);
             let ticks = record.words.get(1).copied().unwrap_or(0);
             if !is_told {
+                let is_description = record.kind == Kind::Description;
+                before += if is_description { found.len as u16 } else { 0 };
                 self.prepare(record, spans);
             }
             page.is_damaged |= !is_next;
@@ -213,6 +237,7 @@ impl Teller {
         let Some(told) = told else {
             return false;
         };
+        page.room = found.room();
         entry.what = told.what;
         entry.wall_ns = self.ticks;
         entry.thread = self.thread;

@@ -24,7 +24,7 @@ use super::replay::{Page, Teller};
 use super::scan::{self, Part, Survey};
 use super::spans::{Known, Spans};
 use super::timeline::Timeline;
-use super::{Entries, Entry, Error, Ledger, Recording, Source, Span, Thread, What};
+use super::{Entries, Entry, Error, Ledger, Recording, Room, Source, Span, Thread, What};
 use super::{afterwards, ledger};
 use crate::block::{HEADER_WORDS, MAGIC_BLOCK, Next, word};
 use crate::check::Key;
@@ -67,6 +67,8 @@ pub struct Stream<'s, S: ?Sized> {
     told_by: usize,
     /// What was told before there is anything.
     nothing: Entry,
+    /// What the entry takes that was told last.
+    room: Room,
     recording: Recording,
 }
 
@@ -188,6 +190,7 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
             words: Box::new([0; BLOCK_WORDS]),
             told_by: usize::MAX,
             nothing: Entry::default(),
+            room: Room::default(),
             file,
             pool,
             timeline,
@@ -307,6 +310,7 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         let is_told = telling.teller.tell_found(page, &mut spans, told);
         if is_told {
             telling.told_place = place;
+            self.room = page.room;
             self.told_by = index;
             self.finish(index);
         }
@@ -647,6 +651,10 @@ impl<S: Source + ?Sized> Entries for Stream<'_, S> {
 
     fn told(&self) -> &Entry {
         Stream::told(self)
+    }
+
+    fn room(&self) -> Option<Room> {
+        Some(self.room)
     }
 
     fn into_recording(self: Box<Self>) -> Recording {

@@ -84,6 +84,14 @@ proptest! {
     }
 
     #[test]
+    fn a_value_takes_the_words_that_it_is_encoded_in(fields in any_fields()) {
+        for field in fields {
+            let encoded = encode(std::slice::from_ref(&field));
+            prop_assert_eq!(field.value.words(), encoded.len());
+        }
+    }
+
+    #[test]
     fn values_in_place_are_those_that_are_owned(words in any_words()) {
         let (mut in_place, mut owned) = (words.as_slice(), words.as_slice());
         while let Some((field, rest)) = take(owned) {

@@ -200,3 +200,42 @@ fn a_block_that_is_taken_before_its_turn_is_overwritten_and_no_damage() {
     rest(&mut stream);
     assert_eq!(stream.recording().ledger.counts, counts(1, 4, 0, 1));
 }
+
+#[test]
+fn what_an_entry_takes_is_what_its_record_does_and_the_descriptions_before_it() {
+    let mut image = Image::new(2, 0);
+    image.take(0, 1, MS);
+    open(&mut image, 1, 2 * MS, 1, None);
+    image.and_later(1, 20);
+    image.event(1, 3 * MS, 0);
+    image.take(1, 1, 4 * MS);
+    image.append(1, Kind::Stack, &[4 * MS, 1, 1, id(1).to_u64()]);
+    let opening = [2 * MS, SPAN, id(1).to_u64(), 0, number(0, 1)];
+    let slot = Image::slot_words(id(1), &[(Kind::SpanOpen, &opening)]);
+    let description = [&[4 * MS, id(1).to_u64()], &slot[..]].concat();
+    image.append(1, Kind::Description, &description);
+    image.event(1, 5 * MS, 1);
+    image.append(1, Kind::SpanExit, &[6 * MS, id(1).to_u64()]);
+    image.and_later(1, 30);
+    image.event(1, 7 * MS, 2);
+    let mut stream = told(&image.bytes).unwrap();
+    let mut found = Vec::new();
+    while stream.tell().unwrap() {
+        let room = Entries::room(&stream).unwrap();
+        found.push((stream.told().what, room.record / 8, room.spans / 8));
+        if room.record > 0 {
+            assert_eq!(stream.told().record_bytes(), room.record);
+        }
+    }
+    let before = 1 + description.len() as u32;
+    let expected = [
+        (What::Open, 7, 0),
+        (What::Enter, 0, 0),
+        (What::Event, 4, 0),
+        (What::Event, 4, before),
+        (What::Exit, 4, 0),
+        (What::Close, 0, 0),
+        (What::Event, 4, 0),
+    ];
+    assert_eq!(found, expected);
+}
