@@ -33,7 +33,7 @@ use crate::interrupt;
 use crate::pager::{Pager, Sink};
 use crate::progress::{Beside, Progress};
 use crate::reading::Reading;
-use crate::{advice, damage, doctor, export, info, list, manual, postmortem, view};
+use crate::{advice, damage, doctor, export, info, list, manual, postmortem, spans, stats, view};
 
 const STATUS_FAILED: u8 = 1;
 const STATUS_USAGE: u8 = 2;
@@ -75,6 +75,8 @@ enum Command {
     Export(export::Arguments),
     Info(info::Arguments),
     Postmortem(postmortem::Arguments),
+    Spans(Box<spans::Arguments>),
+    Stats(Box<stats::Arguments>),
     List(list::Arguments),
     Doctor(doctor::Arguments),
     Completions(manual::Completions),
@@ -113,6 +115,16 @@ impl Arguments {
                     Ok(opened.recording.ledger)
                 });
                 run.advise(next);
+            }),
+            Command::Spans(asked) => run("ttlog-reader", |run| {
+                run.each(&asked.inputs, TO_SHOW, |reading, out| {
+                    spans::write(reading, &asked, out)
+                });
+            }),
+            Command::Stats(asked) => run("ttlog-reader", |run| {
+                run.each(&asked.inputs, TO_COUNT, |reading, out| {
+                    stats::write(reading, &asked, out)
+                });
             }),
             Command::List(asked) => run_list("ttlog-reader", &asked),
             Command::Doctor(asked) => run_doctor("ttlog-reader", &asked),
@@ -207,9 +219,11 @@ fn run_export(program: &str, asked: &export::Arguments) -> ExitCode {
     })
 }
 
-/// How often a recording is read to be shown: for its index, and for its entries; and to
-/// be exported: for its tables, spans and events, too.
+/// How often a recording is read to be shown: for its index, and for its entries; to be
+/// counted: for how far back it reaches, too; and to be exported: for its tables, spans
+/// and events.
 const TO_SHOW: u64 = 2;
+const TO_COUNT: u64 = 3;
 const TO_EXPORT: u64 = 4;
 
 type Out<'p> = BufWriter<Beside<'p, Sink>>;

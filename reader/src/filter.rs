@@ -103,6 +103,11 @@ impl Severity {
 pub(crate) type Covered = Option<(u64, u64)>;
 
 impl Arguments {
+    /// Whether it is for what messages say.
+    pub(crate) fn is_for_messages(&self) -> bool {
+        self.grep.is_some()
+    }
+
     /// Whether it depends on when the events were that there are.
     pub(crate) fn needs_covered(&self) -> bool {
         let moments = self.since.iter().chain(&self.until);
@@ -171,6 +176,11 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// From when to when: what lies outside does not pass.
+    pub(crate) fn between_ns(&self) -> (u64, u64) {
+        (self.since_ns, self.until_ns)
+    }
+
     /// Whether an entry was asked for.
     pub(crate) fn passes(&self, recording: &Recording, entry: &Entry) -> bool {
         if entry.what != What::Event && !self.spans {
@@ -336,6 +346,28 @@ mod tests {
         assert_eq!(passing(&["--field", "query.id=7"]), NONE);
         assert_eq!(passing(&["--field", "table=users"]), [1]);
         assert_eq!(passing(&["--field", "id=7", "--field", "user_id>42"]), NONE);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_known_of_it() {
+        assert!(arguments(&[]).is_empty());
+        for asked in [
+            "-perror",
+            "-gx",
+            "-tx",
+            "--thread=x",
+            "--field=x=1",
+            "--span=x",
+        ] {
+            assert!(!arguments(&[asked]).is_empty(), "{asked}");
+        }
+        assert!(!arguments(&["--since=-1s"]).is_empty());
+        assert!(!arguments(&["--until=-1s"]).is_empty());
+        assert!(arguments(&["-gx"]).is_for_messages() && !arguments(&["-tx"]).is_for_messages());
+        let filter = arguments(&["--since=-1ms", "--until", "22:13:20.004"]);
+        let filter = filter.filter(true, &TimeZone::UTC, Some((at(1), at(5))));
+        let (since_ns, until_ns) = filter.unwrap().between_ns();
+        assert!(since_ns <= at(4) && until_ns >= at(4) && until_ns < at(5));
     }
 
     #[test]

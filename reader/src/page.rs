@@ -37,6 +37,12 @@ impl Page {
         self.text.push('\n');
     }
 
+    /// A line that is wanted whole, whatever its width.
+    pub(crate) fn whole(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
     /// A text without colours of its own, in as many lines as it takes.
     pub(crate) fn wrapped(&mut self, indent: &str, text: &str, colour: &str) {
         let width = self.room_behind(indent.len());

@@ -46,6 +46,16 @@ impl Reading<'_> {
     /// # Errors
     /// It cannot be read.
     pub(crate) fn covered(&mut self) -> Result<Covered, Error> {
+        let covered = self.cover()?;
+        self.rewind()?;
+        Ok(covered)
+    }
+
+    /// The same, which leaves it where it has been told.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn cover(&mut self) -> Result<Covered, Error> {
         let mut covered: Covered = None;
         while self.tell()? {
             let entry = self.entries.told();
@@ -54,9 +64,16 @@ impl Reading<'_> {
                 covered = Some((first, entry.wall_ns));
             }
         }
-        let begun = self.entries.rewind();
-        begun.map_err(|cause| Error::read(&self.path, cause))?;
         Ok(covered)
+    }
+
+    /// Begins it again.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn rewind(&mut self) -> Result<(), Error> {
+        let begun = self.entries.rewind();
+        begun.map_err(|cause| Error::read(&self.path, cause))
     }
 
     /// What passes of it, as it was asked for.

@@ -37,6 +37,8 @@ fn reading_takes_memory_for_the_blocks_and_not_for_the_events() {
         &["view", "--spans", "-n", "100"],
         &["info"],
         &["postmortem"],
+        &["stats"],
+        &["spans"],
         &["export", "--all", "-o", out],
     ] {
         let mut reader = Command::new(program(Path::new(FILLER)));

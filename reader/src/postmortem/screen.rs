@@ -10,6 +10,7 @@ use super::incidents::{Frame, Struck, file_name, own_frames};
 use super::object::span_then;
 use super::story::{OfThread, Story};
 use crate::colour;
+use crate::columns::short_path;
 use crate::damage;
 use crate::escape::escape;
 use crate::measure::{ago, as_shown, cut};
@@ -395,14 +396,6 @@ fn place(recording: &Recording, span: &Span) -> String {
             )
         }
         _ => String::new(),
-    }
-}
-
-/// Of a crate from a registry, what follows the registry: `tower-http-0.6.6/src/trace/make_span.rs`.
-fn short_path(path: &str) -> &str {
-    match path.split_once("/registry/src/") {
-        Some((_, rest)) => rest.split_once('/').map_or(rest, |(_, file)| file),
-        None => path,
     }
 }
 
