@@ -421,6 +421,9 @@ fn say(program: &str, words: &str) {
 }
 
 #[cfg(test)]
+mod everywhere;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -436,7 +439,7 @@ mod tests {
         let lines = help
             .lines()
             .filter(|line| line.starts_with("  ttlog-reader "));
-        let known = ["postmortem", "view", "list", "doctor"];
+        let known = ["postmortem", "view", "list", "doctor", "stats"];
         let lines: Vec<Vec<&str>> = lines
             .map(|line| line.split_whitespace().collect())
             .filter(|words: &Vec<&str>| known.contains(&words[1]))

@@ -160,7 +160,7 @@ pub(crate) fn show(
 
 /// Shows what was asked for of what is being read, and follows those for which there is
 /// something to be read on.
-fn show_readings<'l, 'p: 'l>(
+pub(crate) fn show_readings<'l, 'p: 'l>(
     mut readings: Vec<(usize, Reading<'_>)>,
     asked: &Arguments,
     on_screen: bool,
