@@ -11,7 +11,7 @@
 //! recording      /dev/shm/ttlog-1000/ttlog-4711-1764000000123.ring
 //! name           payments
 //! process        4711 of user 1000 on node-7
-//! started        2025-11-24 17:00:00.123, lived 12.2 s
+//! started        2025-11-24 17:00:00.123, recorded for 12.2 s
 //! …
 //!
 //! id    thread  written  readable  overwritten  dropped  torn  covers   silent
@@ -331,14 +331,14 @@ fn tell_judgement(opened: &Opened, now_ns: u64, page: &mut Page) {
 fn tell_identity(opened: &Opened, page: &mut Page) {
     let header = &opened.recording.header;
     let began_ns = header.samples[0].wall_ns;
-    let lived = match opened.verdict.kind {
+    let recorded = match opened.verdict.kind {
         Kind::Alive => String::new(),
         _ => format!(
-            ", lived {}",
+            ", recorded for {}",
             age(opened.recording.end_ns.saturating_sub(began_ns))
         ),
     };
-    let started = format!("{}{lived}", page.style.moment(began_ns));
+    let started = format!("{}{recorded}", page.style.moment(began_ns));
     let mut row = |name: &str, words: &str| {
         if !words.is_empty() {
             page.named(name, &escape(words.as_bytes()), "");

@@ -6,8 +6,8 @@
 //! 3 but the index is 7
 //!   in thread worker-1 (4712)
 //!   the process ended by return from main or exit with status 101, at …
-//!   started 2023-11-14 22:13:08.123, lived 12.3 s, last heard of 22:13:20.423, 2 min
-//!   ago; ages below count back from then
+//!   started 2023-11-14 22:13:08.123, recorded for 12.3 s, last heard of 22:13:20.423,
+//!   2 min ago; ages below count back from then
 //!
 //! threads: 3 at the end, 1 had ended before
 //! worker-1 (4712) panicked, silent for 41.2 µs
@@ -235,8 +235,8 @@ mod tests {
         let expected = r#"payments (pid 4711) panicked at src/main.rs:7:5: index out of bounds
   in thread worker-1 (4712)
   process 4711 is gone
-  started 2023-11-14 22:13:20.000, lived 6.0 ms, last heard of 22:13:20.006, 19
-  s ago; ages below count back from then
+  started 2023-11-14 22:13:20.000, recorded for 6.0 ms, last heard of
+  22:13:20.006, 19 s ago; ages below count back from then
 
 threads: 1 at the end
 worker-1 (4712) panicked, silent for 1.0 ms

@@ -142,12 +142,12 @@ fn tell_life(story: &Story<'_>, page: &mut Page) {
     let recording = &story.opened.recording;
     let style = &page.style;
     let began_ns = recording.header.samples[0].wall_ns;
-    let lived = age(story.until_ns.saturating_sub(began_ns));
+    let recorded = age(story.until_ns.saturating_sub(began_ns));
     let began = style.moment(began_ns);
     let words = match story.lives {
-        true => format!("started {began}, {lived} ago; ages below count back from now"),
+        true => format!("started {began}, {recorded} ago; ages below count back from now"),
         false => format!(
-            "started {began}, lived {lived}, last heard of {}, {}; ages below count back from then",
+            "started {began}, recorded for {recorded}, last heard of {}, {}; ages below count back from then",
             style.time(recording.end_ns),
             ago(story.now_ns, recording.end_ns)
         ),
