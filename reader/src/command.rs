@@ -72,7 +72,7 @@ pub struct Arguments {
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
     View(Box<view::Arguments>),
-    Export(export::Arguments),
+    Export(Box<export::Arguments>),
     Info(info::Arguments),
     Postmortem(postmortem::Arguments),
     Spans(Box<spans::Arguments>),
@@ -213,18 +213,16 @@ fn run_export(program: &str, asked: &export::Arguments) -> ExitCode {
         return ExitCode::from(STATUS_USAGE);
     }
     run(program, |run| {
-        run.each(&asked.inputs, TO_EXPORT, |reading, out| {
+        run.each(&asked.inputs, asked.passes(), |reading, out| {
             export::write(reading, asked, out)
         });
     })
 }
 
 /// How often a recording is read to be shown: for its index, and for its entries; to be
-/// counted: for how far back it reaches, too; and to be exported: for its tables, spans
-/// and events.
+/// counted: for how far back it reaches, too.
 const TO_SHOW: u64 = 2;
 const TO_COUNT: u64 = 3;
-const TO_EXPORT: u64 = 4;
 
 type Out<'p> = BufWriter<Beside<'p, Sink>>;
 

@@ -1,4 +1,4 @@
-//! `export`: a recording, or its last seconds, as a snapshot: one file to keep or to send.
+//! `export`: a recording, or its last seconds, in a file to keep, to send or to look at.
 //!
 //! ```text
 //! $ ttlog-reader export /dev/shm/ttlog-1000/ttlog-4711-1764000000123.ring
@@ -8,18 +8,30 @@
 //! $ ttlog-reader export --all -o - 4711 | ssh desk ttlog-reader view -
 //! 12:34:56.121 [DEBUG] request{id=7}:query{table="users"}: 3 rows
 //! …
+//! $ ttlog-reader export --format csv -p warn 4711
+//! ttlog-4711-1764000000123.csv
 //! ```
 //!
-//! A snapshot holds the window that was set when it was recorded (`--window` for
-//! another, `--all` for everything), and besides, however old they are, the open
-//! spans, causes, incidents, and what had become of the process.
+//! | `--format` | what it is | who reads it |
+//! |---|---|---|
+//! | `bin` | a snapshot: all there is, compressed | `ttlog-reader` |
+//! | `jsonl` | the lines of `view -o json` | what reads logs |
+//! | `csv` | a table of the events | spreadsheets |
+//!
+//! It holds the window that was set when it was recorded (`--window` for another, `--all`
+//! for everything, `--since` for all from a moment on), and of that what the filters let
+//! through, which are those of `view`.
+//!
+//! A snapshot holds besides, however old they are, the open spans, causes, incidents, and
+//! what had become of the process. It is an LZ4 frame around a CBOR sequence, which
+//! `lz4 -dc` and any CBOR library read; `snapshot.cddl` of ttlog-format describes it.
+//!
+//! A table has a line an event, UTC, and the spans, message and fields as `view` shows them.
+//! What a spreadsheet would take for a formula has a `'` before it.
 //!
 //! The recording is gone through for what is to be in it, for the spans and for the events,
 //! so little of it is in memory at once. What a living process overwrites meanwhile is
 //! missing, and counted as that.
-//!
-//! It is an LZ4 frame around a CBOR sequence, which `lz4 -dc` and any CBOR library
-//! read; `snapshot.cddl` of ttlog-format describes it.
 //!
 //! It goes into the current directory, or to where `-o` says, and its path is
 //! printed. Nothing is overwritten: a taken name gets the next number, and a file that
@@ -27,24 +39,30 @@
 //! is whole. Until then that has a name with a dot, and it is readable by its owner alone.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use jiff::SignedDuration;
 use ttlog_format::salvage::Ledger;
-use ttlog_format::snapshot::{Made, Maker, Part};
 
 use crate::error::Error;
+use crate::filter;
 use crate::find::millis_of_name;
+use crate::output::zone;
 use crate::reading::Reading;
-use crate::verdict::is_final;
 
+use csv::Csv;
+use format::{Wanted, write_to};
 use hidden::{Hidden, refused};
+use lines::Lines;
+use snapshot::Snapshot;
 
+mod csv;
+mod format;
 mod hidden;
+mod lines;
+mod snapshot;
 
 /// How many names are tried, each with the next number.
 const NAMES_MAX: u32 = 10_000;
@@ -55,6 +73,7 @@ const NAMES_MAX: u32 = 10_000;
 Examples:
   ttlog-reader export 4711                     the last seconds of process 4711, into this directory
   ttlog-reader export --all -o crash.bin FILE  all that can be read of FILE
+  ttlog-reader export --format csv -p warn DIR its warnings and errors as a table
   ttlog-reader export -o - DIR | ssh desk ttlog-reader view -")]
 pub(crate) struct Arguments {
     /// Files, directories (their newest recording), pids, or - for stdin
@@ -71,7 +90,7 @@ pub(crate) struct Arguments {
 
     /// What to write
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: Kind,
 
     /// Everything, and not only the last seconds
     #[arg(long, conflicts_with = "window")]
@@ -80,13 +99,55 @@ pub(crate) struct Arguments {
     /// So much before the end, such as 30s, 500ms, 2m or 1h
     #[arg(long, value_name = "TIME", value_parser = window)]
     window: Option<u64>,
+
+    /// Of lines and tables, what happened to spans, too
+    #[arg(long)]
+    spans: bool,
+
+    /// Times that are asked for are UTC instead of local time
+    #[arg(long)]
+    utc: bool,
+
+    #[command(flatten)]
+    filter: filter::Arguments,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Format {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Kind {
     /// A snapshot
     #[default]
     Bin,
+    /// The lines of view -o json
+    Jsonl,
+    /// A table of the events
+    Csv,
+}
+
+impl Kind {
+    /// What its names end in.
+    fn ending(self) -> &'static str {
+        match self {
+            Kind::Bin => "bin",
+            Kind::Jsonl => "jsonl",
+            Kind::Csv => "csv",
+        }
+    }
+
+    /// Whether what happened to spans is in it, asked for or not.
+    fn is_of_spans(self) -> bool {
+        !matches!(self, Kind::Jsonl | Kind::Csv)
+    }
+}
+
+impl Arguments {
+    /// How often a recording is read: for its index, for what is known only at its end, and
+    /// for each part of what is written.
+    pub(crate) fn passes(&self) -> u64 {
+        match self.format {
+            Kind::Bin => 4,
+            Kind::Jsonl | Kind::Csv => 2,
+        }
+    }
 }
 
 /// A length of time, in nanoseconds.
@@ -102,20 +163,11 @@ fn window(text: &str) -> Result<u64, String> {
 /// # Errors
 /// It cannot be read, the file cannot be made, or `out` cannot be written.
 pub(crate) fn write(
-    mut reading: Reading<'_>,
+    reading: Reading<'_>,
     asked: &Arguments,
     out: impl Write,
 ) -> Result<Ledger, Error> {
-    let Format::Bin = asked.format;
-    let window_ns = window_of(&reading, asked);
-    let part = Part::of(&mut *reading.entries, window_ns);
-    let part = part.map_err(|cause| Error::read(&reading.path, cause))?;
-    let made = made(&reading, window_ns);
-    let mut export = Export {
-        reading,
-        part,
-        made,
-    };
+    let mut export = Export::new(reading, asked)?;
     match asked.output.as_deref() {
         Some(output) if output == "-" => export.write(out).map_err(Error::output)?,
         output => {
@@ -123,19 +175,58 @@ pub(crate) fn write(
             print(&path, out).map_err(Error::output)?;
         }
     }
-    Ok(*export.part.ledger())
+    Ok(export.ledger())
 }
 
-/// A snapshot to be written.
+/// What is to be written, and of what.
 struct Export<'s> {
     reading: Reading<'s>,
-    part: Part,
-    made: Made,
+    kind: Kind,
+    wanted: Wanted,
+    prepared: Prepared,
 }
 
-impl Export<'_> {
+/// What has been found out for it.
+enum Prepared {
+    Snapshot(Box<Snapshot>),
+    Nothing,
+}
+
+impl<'s> Export<'s> {
+    fn new(mut reading: Reading<'s>, asked: &Arguments) -> Result<Export<'s>, Error> {
+        let spans = asked.spans || asked.format.is_of_spans();
+        let filter = reading.filter(&asked.filter, spans, &zone(asked.utc))?;
+        let window_ns = window_of(&reading, asked);
+        let wanted = Wanted::new(reading.entries.recording(), window_ns, filter);
+        let prepared = match asked.format {
+            Kind::Bin => Prepared::Snapshot(Box::new(Snapshot::of(&mut reading, window_ns)?)),
+            Kind::Jsonl | Kind::Csv => Prepared::Nothing,
+        };
+        Ok(Export {
+            reading,
+            kind: asked.format,
+            wanted,
+            prepared,
+        })
+    }
+
     fn write(&mut self, out: impl Write) -> io::Result<()> {
-        self.part.write(&mut *self.reading.entries, &self.made, out)
+        let mut out = BufWriter::with_capacity(1 << 16, out);
+        let entries = &mut *self.reading.entries;
+        match (self.kind, &self.prepared) {
+            (_, Prepared::Snapshot(snapshot)) => snapshot.write(entries, &mut out),
+            (Kind::Csv, _) => write_to(entries, &self.wanted, &mut Csv::new(&mut out)),
+            (_, _) => write_to(entries, &self.wanted, &mut Lines::new(&mut out)),
+        }?;
+        out.flush()
+    }
+
+    /// The account of the recording.
+    fn ledger(&self) -> Ledger {
+        match &self.prepared {
+            Prepared::Snapshot(snapshot) => *snapshot.ledger(),
+            Prepared::Nothing => self.reading.entries.recording().ledger,
+        }
     }
 }
 
@@ -151,38 +242,15 @@ pub(crate) fn is_crowded(asked: &Arguments) -> bool {
     asked.inputs.len() > 1 && asked.output.as_deref().is_some_and(one)
 }
 
-/// How this snapshot comes to be.
-fn made(reading: &Reading<'_>, window_ns: Option<u64>) -> Made {
-    let verdict = reading.verdict();
-    let source = reading.made.as_ref();
-    match source {
-        // Only its maker knows how it came to be, and nothing is known since.
-        Some(source) if !is_final(verdict.kind) => Made {
-            window_ns,
-            ..source.clone()
-        },
-        _ => Made {
-            by: Maker::Reader,
-            why: source.map_or("export".into(), |made| made.why.clone()),
-            wall_ns: now_ns(),
-            recording: match source {
-                Some(made) => made.recording.clone(),
-                None => absolute(&reading.path),
-            },
-            window_ns,
-            items: 0,
-            verdict: Some(verdict),
-        },
-    }
-}
-
-/// How much goes into it, `None` for everything.
+/// How much goes into it, `None` for everything. Whoever says from when on need not say how
+/// long that is.
 fn window_of(reading: &Reading<'_>, asked: &Arguments) -> Option<u64> {
     let header = &reading.entries.recording().header;
-    let window_ns = asked.window.unwrap_or(header.window_ns);
+    let is_all = asked.all || asked.filter.has_since();
+    let recorded = (!is_all).then_some(header.window_ns);
     let source = reading.made.as_ref();
     narrower(
-        (!asked.all).then_some(window_ns),
+        asked.window.or(recorded),
         source.and_then(|made| made.window_ns),
     )
 }
@@ -190,21 +258,6 @@ fn window_of(reading: &Reading<'_>, asked: &Arguments) -> Option<u64> {
 /// A snapshot of a snapshot holds no more than that.
 fn narrower(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     a.into_iter().chain(b).min()
-}
-
-fn absolute(path: &Path) -> String {
-    if path == Path::new("-") {
-        return String::new();
-    }
-    let found = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
-    found.map_or(String::new(), |path| path.to_string_lossy().into_owned())
-}
-
-fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    })
 }
 
 /// Makes the file, and returns its path.
@@ -220,7 +273,7 @@ fn to_file(export: &mut Export<'_>, output: Option<&Path>, force: bool) -> Resul
             Ok(path.to_owned())
         }
         directory => {
-            let name = Name::of(&export.reading);
+            let name = Name::of(export);
             let place = |number| match directory {
                 Some(directory) => directory.join(name.numbered(number)),
                 None => PathBuf::from(name.numbered(number)),
@@ -231,39 +284,47 @@ fn to_file(export: &mut Export<'_>, output: Option<&Path>, force: bool) -> Resul
     }
 }
 
-/// The default name of a snapshot, of nothing but numbers.
+/// The default name of an export, of nothing but numbers and what it is.
 struct Name {
     pid: u32,
     millis: u64,
+    ending: &'static str,
 }
 
 impl Name {
     /// Named like the recording, or after the moment of its start.
-    fn of(reading: &Reading<'_>) -> Name {
-        let header = &reading.entries.recording().header;
-        let millis = millis_of_name(&reading.path);
+    fn of(export: &Export<'_>) -> Name {
+        let header = &export.reading.entries.recording().header;
+        let millis = millis_of_name(&export.reading.path);
         Name {
             pid: header.pid,
             millis: millis.unwrap_or(header.samples[0].wall_ns / 1_000_000),
+            ending: export.kind.ending(),
         }
     }
 
     fn numbered(&self, number: u32) -> String {
-        let Name { pid, millis } = self;
+        let Name {
+            pid,
+            millis,
+            ending,
+        } = self;
         match number {
-            0 => format!("ttlog-{pid}-{millis}.bin"),
-            number => format!("ttlog-{pid}-{millis}-{number}.bin"),
+            0 => format!("ttlog-{pid}-{millis}.{ending}"),
+            number => format!("ttlog-{pid}-{millis}-{number}.{ending}"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::snapshot::made;
     use super::*;
     use crate::fixture;
     use crate::input::{Opened, open};
     use crate::reading::of_recording;
-    use ttlog_format::snapshot;
+    use std::fs;
+    use ttlog_format::snapshot::{self, Made, Maker};
     use ttlog_format::verdict::{Kind, Verdict};
 
     /// A recording of process 4711, to be exported into a directory.

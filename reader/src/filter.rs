@@ -108,6 +108,11 @@ impl Arguments {
         self.grep.is_some()
     }
 
+    /// Whether it says from when on.
+    pub(crate) fn has_since(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Whether it depends on when the events were that there are.
     pub(crate) fn needs_covered(&self) -> bool {
         let moments = self.since.iter().chain(&self.until);

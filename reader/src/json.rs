@@ -26,7 +26,8 @@ pub(crate) fn write_line(mut out: impl Write, value: &impl Serialize) -> io::Res
     out.write_all(b"\n")
 }
 
-fn write(out: impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+/// Writes `value`, as it is in a line.
+pub(crate) fn write(out: impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(out, OneLine);
     Ok(value.serialize(&mut serializer)?)
 }
@@ -88,7 +89,7 @@ impl Serialize for Shown<'_> {
 }
 
 /// What happened to a span, in `tracing_subscriber`'s words where it has some.
-fn word(what: What) -> Option<&'static str> {
+pub(crate) fn word(what: What) -> Option<&'static str> {
     Some(match what {
         What::Event => return None,
         What::Open => "new",
@@ -175,7 +176,7 @@ impl Serialize for Fields<'_> {
 }
 
 /// A value as JSON has it.
-struct Json<'a>(&'a Value<Borrowed<'a>>);
+pub(crate) struct Json<'a>(pub(crate) &'a Value<Borrowed<'a>>);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -196,7 +196,7 @@ fn push_address(out: &mut Vec<u8>, address: u64) {
 }
 
 /// `table="users" rows=3`
-fn push_fields<'a>(out: &mut Vec<u8>, fields: impl Iterator<Item = &'a Named<'a>>) {
+pub(crate) fn push_fields<'a>(out: &mut Vec<u8>, fields: impl Iterator<Item = &'a Named<'a>>) {
     for (i, (name, value)) in fields.enumerate() {
         if i > 0 {
             out.push(b' ');
@@ -213,7 +213,7 @@ fn push_name(out: &mut Vec<u8>, name: &str) {
 }
 
 /// A message is not quoted, whatever it was recorded as.
-fn push_message(out: &mut Vec<u8>, message: &Value<Borrowed<'_>>) {
+pub(crate) fn push_message(out: &mut Vec<u8>, message: &Value<Borrowed<'_>>) {
     match message {
         Value::Str(text) => push_text(out, text, push_escaped),
         other => push_value(out, other),

@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod death;
 pub mod disk;
 pub mod divide;
+pub mod exports;
 pub mod footprint;
 pub mod guest;
 pub mod image;

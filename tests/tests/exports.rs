@@ -1,0 +1,142 @@
+//! Exports: what others read in them is what the reader shows.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+use ttlog_tests::Adapter;
+use ttlog_tests::exports::{Scene, python, read_by, skipped};
+use ttlog_tests::plan::ADAPTERS;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_scene");
+
+#[test]
+fn an_export_has_a_name_of_its_own_and_is_its_owners_alone() {
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    for (format, ending) in [("bin", "bin"), ("jsonl", "jsonl"), ("csv", "csv")] {
+        for number in ["", "-1"] {
+            let path = scene.export(format, &[]);
+            let name = format!("{}{number}.{ending}", scene.stem());
+            assert_eq!(path, scene.path(&name));
+            let found = std::fs::metadata(&path).expect("it is there");
+            assert_eq!(found.permissions().mode() & 0o077, 0);
+        }
+    }
+    let hidden = scene.names().into_iter().find(|it| it.starts_with('.'));
+    assert_eq!(hidden, None, "nothing is left behind");
+}
+
+#[test]
+fn a_format_that_is_not_known_is_wrong_usage() {
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    let output = scene.run(&["export", "--format", "xml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("invalid value 'xml'"), "{words}");
+    assert!(words.contains("jsonl"), "{words}");
+}
+
+#[test]
+fn lines_are_those_of_view_byte_for_byte() {
+    for adapter in ADAPTERS {
+        let scene = Scene::killed(PROGRAM, adapter);
+        for more in [
+            &[][..],
+            &["--spans"],
+            &["-p", "info", "--thread", "worker-1"],
+        ] {
+            let lines = |args: &[&str]| scene.reader(&[args, more].concat());
+            let exported = lines(&["export", "--format", "jsonl", "--all", "-o", "-"]);
+            assert_eq!(exported, lines(&["view", "-o", "json"]), "{more:?}");
+        }
+    }
+}
+
+#[test]
+fn the_window_is_what_is_exported_unless_all_is_asked_for() {
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    let all = scene.view(&[]);
+    let begins = |line: &Value| line["fields"]["message"] == "the second half begins";
+    let from = all.iter().position(begins).expect("a second half");
+    assert!(from > 10);
+    let length = scene.length_of_second_half();
+    let path = scene.export("jsonl", &["--window", &length]);
+    let lines = std::fs::read_to_string(path).expect("lines");
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines, all[from..]);
+    let until = format!("-{length}");
+    let since = scene.export("jsonl", &["--since", "-1h", "--until", &until]);
+    let lines = std::fs::read_to_string(since).expect("lines");
+    assert_eq!(lines.lines().count(), from);
+}
+
+#[test]
+fn python_reads_a_table_of_what_view_shows() {
+    let Some(python) = python("csv") else {
+        return skipped("no Python to read a table");
+    };
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    let table = scene.export("csv", &["--all"]);
+    let rows = read_by(&python, "read_csv.py", &[table.as_os_str()]);
+    let rows = rows.unwrap_or_else(|violation| panic!("{violation}"));
+    let shown = String::from_utf8(scene.reader(&["view", "--utc"])).expect("UTF-8");
+    let events = scene.view(&[]);
+    let rows = rows.as_array().expect("rows");
+    assert_eq!(rows.len(), events.len());
+    for ((row, event), line) in rows.iter().zip(&events).zip(shown.lines()) {
+        for (cell, key) in [
+            ("timestamp", "timestamp"),
+            ("level", "level"),
+            ("target", "target"),
+            ("thread_name", "threadName"),
+            ("filename", "filename"),
+        ] {
+            assert_eq!(row[cell], event[key], "{cell}");
+        }
+        for (cell, key) in [("thread_id", "threadId"), ("line", "line_number")] {
+            assert_eq!(row[cell], event[key].to_string(), "{cell}");
+        }
+        assert_eq!(as_a_line(row), line);
+    }
+    let formulas = rows.iter().filter(|row| {
+        let message = row["message"].as_str().expect("a message");
+        message.starts_with("'=HYPERLINK")
+    });
+    assert_eq!(formulas.count(), 2);
+}
+
+/// The line of `view` that the cells come from.
+fn as_a_line(row: &Value) -> String {
+    let cell = |key: &str| {
+        let text = row[key].as_str().expect("a cell");
+        text.strip_prefix('\'').unwrap_or(text).to_owned()
+    };
+    let spans = match cell("spans") {
+        none if none.is_empty() => none,
+        spans => format!("{spans}:"),
+    };
+    let said = [spans, cell("message"), cell("fields")];
+    let said: Vec<_> = said.into_iter().filter(|part| !part.is_empty()).collect();
+    let moment = cell("timestamp");
+    let day = "2025-11-24T".len();
+    let time = &moment[day..day + "12:34:56.789".len()];
+    format!("{time} [{}] {}", cell("level"), said.join(" "))
+}
+
+#[test]
+fn python_fails_at_a_table_with_a_cell_too_few() {
+    let Some(python) = python("csv") else {
+        return skipped("no Python to fail at a table");
+    };
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    let table = scene.export("csv", &[]);
+    let text = std::fs::read_to_string(&table).expect("a table");
+    let cut = text.trim_end().rsplit_once(',').expect("cells").0;
+    std::fs::write(&table, cut).expect("less of it");
+    let violation = read_by(&python, "read_csv.py", &[OsStr::new(&table)]);
+    let words = violation.expect_err("a cell too few").to_string();
+    assert!(words.contains("9 cells, not 10"), "{words}");
+}
