@@ -17,6 +17,7 @@
 //! | `bin` | a snapshot: all there is, compressed | `ttlog-reader` |
 //! | `jsonl` | the lines of `view -o json` | what reads logs |
 //! | `csv` | a table of the events | spreadsheets |
+//! | `chrome` | a trace of spans and events, as JSON | ui.perfetto.dev, speedscope |
 //!
 //! It holds the window that was set when it was recorded (`--window` for another, `--all`
 //! for everything, `--since` for all from a moment on), and of that what the filters let
@@ -28,6 +29,12 @@
 //!
 //! A table has a line an event, UTC, and the spans, message and fields as `view` shows them.
 //! What a spreadsheet would take for a formula has a `'` before it.
+//!
+//! A trace shows each thread with the spans it was in, one in the other; each span for as
+//! long as it was open, whoever was in it; and events as moments. What was there when the
+//! process died ends then, and is marked `open_at_death`; what was there before the window
+//! begins with it, `began_before`. A span that is left before one that was entered after it
+//! cuts that in two, of which the second is `continued`.
 //!
 //! The recording is gone through for what is to be in it, for the spans and for the events,
 //! so little of it is in memory at once. What a living process overwrites meanwhile is
@@ -45,6 +52,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use jiff::SignedDuration;
 use ttlog_format::salvage::Ledger;
+use ttlog_format::verdict::Verdict;
 
 use crate::error::Error;
 use crate::filter;
@@ -52,17 +60,23 @@ use crate::find::millis_of_name;
 use crate::output::zone;
 use crate::reading::Reading;
 
+use chrome::Chrome;
 use csv::Csv;
 use format::{Wanted, write_to};
 use hidden::{Hidden, refused};
 use lines::Lines;
 use snapshot::Snapshot;
+use tracks::{Survey, Tracks};
 
+mod chrome;
 mod csv;
 mod format;
 mod hidden;
 mod lines;
 mod snapshot;
+mod tracks;
+#[cfg(test)]
+mod whatever;
 
 /// How many names are tried, each with the next number.
 const NAMES_MAX: u32 = 10_000;
@@ -121,6 +135,8 @@ enum Kind {
     Jsonl,
     /// A table of the events
     Csv,
+    /// A trace, as the JSON that most viewers read
+    Chrome,
 }
 
 impl Kind {
@@ -130,6 +146,7 @@ impl Kind {
             Kind::Bin => "bin",
             Kind::Jsonl => "jsonl",
             Kind::Csv => "csv",
+            Kind::Chrome => "trace.json",
         }
     }
 
@@ -146,6 +163,7 @@ impl Arguments {
         match self.format {
             Kind::Bin => 4,
             Kind::Jsonl | Kind::Csv => 2,
+            Kind::Chrome => 3,
         }
     }
 }
@@ -189,6 +207,7 @@ struct Export<'s> {
 /// What has been found out for it.
 enum Prepared {
     Snapshot(Box<Snapshot>),
+    Tracks(Survey, Box<Verdict>),
     Nothing,
 }
 
@@ -201,6 +220,10 @@ impl<'s> Export<'s> {
         let prepared = match asked.format {
             Kind::Bin => Prepared::Snapshot(Box::new(Snapshot::of(&mut reading, window_ns)?)),
             Kind::Jsonl | Kind::Csv => Prepared::Nothing,
+            Kind::Chrome => {
+                let survey = Survey::of(&mut reading)?;
+                Prepared::Tracks(survey, Box::new(reading.verdict()))
+            }
         };
         Ok(Export {
             reading,
@@ -213,10 +236,15 @@ impl<'s> Export<'s> {
     fn write(&mut self, out: impl Write) -> io::Result<()> {
         let mut out = BufWriter::with_capacity(1 << 16, out);
         let entries = &mut *self.reading.entries;
+        let wanted = &self.wanted;
         match (self.kind, &self.prepared) {
             (_, Prepared::Snapshot(snapshot)) => snapshot.write(entries, &mut out),
-            (Kind::Csv, _) => write_to(entries, &self.wanted, &mut Csv::new(&mut out)),
-            (_, _) => write_to(entries, &self.wanted, &mut Lines::new(&mut out)),
+            (_, Prepared::Tracks(survey, verdict)) => {
+                let chrome = Chrome::new((**verdict).clone(), &mut out);
+                write_to(entries, wanted, &mut Tracks::new(survey, wanted, chrome))
+            }
+            (Kind::Csv, _) => write_to(entries, wanted, &mut Csv::new(&mut out)),
+            (_, _) => write_to(entries, wanted, &mut Lines::new(&mut out)),
         }?;
         out.flush()
     }
@@ -225,7 +253,7 @@ impl<'s> Export<'s> {
     fn ledger(&self) -> Ledger {
         match &self.prepared {
             Prepared::Snapshot(snapshot) => *snapshot.ledger(),
-            Prepared::Nothing => self.reading.entries.recording().ledger,
+            Prepared::Tracks(..) | Prepared::Nothing => self.reading.entries.recording().ledger,
         }
     }
 }
@@ -325,7 +353,7 @@ mod tests {
     use crate::reading::of_recording;
     use std::fs;
     use ttlog_format::snapshot::{self, Made, Maker};
-    use ttlog_format::verdict::{Kind, Verdict};
+    use ttlog_format::verdict::Kind;
 
     /// A recording of process 4711, to be exported into a directory.
     struct Desk {

@@ -15,6 +15,10 @@ use crate::plan::{Adapter, Plan, What};
 use crate::victim::{Victim, scratch};
 use crate::{Violation, reader};
 
+pub use told::Told;
+
+mod told;
+
 /// A recording of the program `scene`, and a directory for what is made of it.
 #[derive(Debug)]
 pub struct Scene {
@@ -93,7 +97,7 @@ impl Scene {
         let begins = |line: &&Value| line["fields"]["message"] == "the second half begins";
         let begin = lines.iter().find(begins).expect("a second half");
         let last = lines.last().expect("a last line");
-        let length_ns = moment_ns(last) - moment_ns(begin);
+        let length_ns = between_ns(begin, last);
         format!("{}ms", length_ns / 1_000_000 + 50)
     }
 
@@ -130,14 +134,21 @@ impl Scene {
     }
 }
 
-/// When a line of `view -o json` was, in nanoseconds since the hour began.
+/// When a line of `view -o json` was, in nanoseconds since the day began.
 ///
 /// # Panics
 /// If it does not say so.
 pub fn moment_ns(line: &Value) -> u64 {
     let moment = line["timestamp"].as_str().expect("a timestamp");
     let digits = |at: std::ops::Range<usize>| moment[at].parse::<u64>().expect("digits");
-    (digits(14..16) * 60 + digits(17..19)) * 1_000_000_000 + digits(20..29)
+    let minutes = digits(11..13) * 60 + digits(14..16);
+    (minutes * 60 + digits(17..19)) * 1_000_000_000 + digits(20..29)
+}
+
+/// How long after a line another was, at most a day.
+pub fn between_ns(line: &Value, later: &Value) -> u64 {
+    const DAY_NS: u64 = 86_400_000_000_000;
+    (moment_ns(later) + DAY_NS - moment_ns(line)) % DAY_NS
 }
 
 /// A word that is heard even where a test that passes is not.
@@ -151,6 +162,12 @@ pub fn python(imports: &str) -> Option<PathBuf> {
     let brought = std::env::var_os("TTLOG_TESTS_PYTHON").map(PathBuf::from);
     let python = brought.unwrap_or_else(|| "python3".into());
     has(Command::new(&python).args(["-c", &format!("import {imports}")])).then_some(python)
+}
+
+/// Where the npm package of speedscope is, as a run says, if there is a Node to run it.
+pub fn speedscope() -> Option<PathBuf> {
+    let speedscope = std::env::var_os("TTLOG_TESTS_SPEEDSCOPE").map(PathBuf::from);
+    speedscope.filter(|_| has(Command::new("node").arg("--version")))
 }
 
 /// Whether a program is there and succeeds.

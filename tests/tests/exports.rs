@@ -2,18 +2,24 @@
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::Value;
-use ttlog_tests::Adapter;
-use ttlog_tests::exports::{Scene, python, read_by, skipped};
+use ttlog_tests::exports::{Scene, Told, moment_ns, python, read_by, skipped, speedscope};
 use ttlog_tests::plan::ADAPTERS;
+use ttlog_tests::{Adapter, Violation};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_scene");
 
 #[test]
 fn an_export_has_a_name_of_its_own_and_is_its_owners_alone() {
     let scene = Scene::killed(PROGRAM, Adapter::Own);
-    for (format, ending) in [("bin", "bin"), ("jsonl", "jsonl"), ("csv", "csv")] {
+    for (format, ending) in [
+        ("bin", "bin"),
+        ("jsonl", "jsonl"),
+        ("csv", "csv"),
+        ("chrome", "trace.json"),
+    ] {
         for number in ["", "-1"] {
             let path = scene.export(format, &[]);
             let name = format!("{}{number}.{ending}", scene.stem());
@@ -139,4 +145,86 @@ fn python_fails_at_a_table_with_a_cell_too_few() {
     let violation = read_by(&python, "read_csv.py", &[OsStr::new(&table)]);
     let words = violation.expect_err("a cell too few").to_string();
     assert!(words.contains("9 cells, not 10"), "{words}");
+}
+
+/// What speedscope reads of a trace, which must have nothing to complain of but fields that
+/// the end of something has and its beginning has not.
+fn read_by_speedscope(speedscope: &Path, trace: &Path) -> Result<Value, Violation> {
+    let args = [speedscope.as_os_str(), trace.as_os_str()];
+    let read = read_by(Path::new("node"), "read_chrome.mjs", &args)?;
+    let warnings = read["warnings"].as_array().expect("warnings");
+    let is_bad = |words: &&Value| {
+        !words.as_str().expect("words").ends_with(" instead.")
+            || words
+                .as_str()
+                .expect("words")
+                .ends_with("Doing nothing instead.")
+    };
+    match warnings.iter().find(is_bad) {
+        Some(words) => Err(Violation::new(words.to_string())),
+        None => Ok(read),
+    }
+}
+
+#[test]
+fn speedscope_reads_in_a_trace_what_view_tells() {
+    let Some(speedscope) = speedscope() else {
+        return skipped("no Node, or no speedscope (TTLOG_TESTS_SPEEDSCOPE), to read a trace");
+    };
+    for adapter in ADAPTERS {
+        let scene = Scene::killed(PROGRAM, adapter);
+        let told = Told::by(&scene.view(&["--spans"]));
+        let [threads, spans, events] = told.counts();
+        assert!(threads == 4 && spans > 15 && events > 30, "{told:?}");
+        let trace = scene.export("chrome", &["--all"]);
+        let read = read_by_speedscope(&speedscope, &trace);
+        let read = read.and_then(|read| told.is_read(&read));
+        read.unwrap_or_else(|violation| panic!("{adapter:?}: {violation}"));
+    }
+}
+
+#[test]
+fn what_was_there_before_the_window_begins_with_it_in_a_trace() {
+    let Some(speedscope) = speedscope() else {
+        return skipped("no Node, or no speedscope, to read the window of a trace");
+    };
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    let lines = scene.view(&["--spans"]);
+    let begins = |line: &&Value| line["fields"]["message"] == "the second half begins";
+    let begin = lines.iter().find(begins).expect("a second half");
+    let since = begin["timestamp"].as_str().expect("a moment");
+    let trace = scene.export("chrome", &["--since", since]);
+    let read = read_by_speedscope(&speedscope, &trace);
+    let read = read.unwrap_or_else(|violation| panic!("{violation}"));
+    let told = Told::since(&lines, moment_ns(begin));
+    let is_read = told.is_read(&read);
+    is_read.unwrap_or_else(|violation| panic!("{violation}"));
+    let spans = read["spans"].as_array().expect("spans");
+    let before: Vec<_> = spans
+        .iter()
+        .filter(|span| span["began_before"] == true)
+        .collect();
+    assert_eq!(before.len(), 3, "{before:?}");
+}
+
+/// One line less, whatever it is, is found.
+#[test]
+fn speedscope_finds_what_a_trace_lacks() {
+    let Some(speedscope) = speedscope() else {
+        return skipped("no Node, or no speedscope, to read less of a trace");
+    };
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    let told = Told::by(&scene.view(&["--spans"]));
+    let trace = scene.export("chrome", &["--all"]);
+    let text = std::fs::read_to_string(&trace).expect("a trace");
+    for phase in ["B", "E", "b", "e", "i"] {
+        let begins = format!("{{\"ph\":\"{phase}\"");
+        let mut lines: Vec<_> = text.lines().collect();
+        let at = lines.iter().position(|line| line.starts_with(&begins));
+        lines.remove(at.expect("such a line"));
+        std::fs::write(&trace, lines.join("\n")).expect("the others");
+        let read = read_by_speedscope(&speedscope, &trace);
+        let is_read = read.and_then(|read| told.is_read(&read));
+        is_read.expect_err(phase);
+    }
 }

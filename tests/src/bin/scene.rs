@@ -11,7 +11,7 @@ use std::thread::{self, Builder};
 use std::time::Duration;
 
 use tracing::field::Empty;
-use tracing::{Instrument, Span, debug, error, info, info_span, trace_span, warn};
+use tracing::{Instrument, Span, debug, debug_span, error, info, info_span, warn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use ttlog::Recorder;
@@ -145,7 +145,7 @@ fn nested() {
     let _in = request.enter();
     debug!("begins");
     for table in ["users", "=orders"] {
-        let _query = trace_span!("query", table).entered();
+        let _query = debug_span!("query", table).entered();
         debug!(table, "asked");
     }
     request.record("rows", 3);

@@ -1,0 +1,200 @@
+//! What must hold of every format, whatever was recorded.
+
+use std::collections::HashMap;
+use std::io;
+
+use clap::Parser;
+use proptest::prelude::*;
+use ttlog_format::salvage::{Entry, Recording};
+use ttlog_format::span::SpanId;
+use ttlog_format::verdict::Verdict;
+
+use super::tracks::{Begin, Drawing, End, Moment, Survey, Tracks};
+use super::{Arguments, Export, write_to};
+use crate::escape::is_hazard;
+use crate::fixture::any_recording;
+use crate::reading::of_recording;
+
+/// Anything, with spans that are open at the end and threads that are in some.
+fn anything() -> impl Strategy<Value = Recording> {
+    (any_recording(), any::<u64>()).prop_map(|(mut recording, bits)| {
+        let ids: Vec<SpanId> = (1..8).filter_map(|id| SpanId::from_u64(id << 24)).collect();
+        for (place, id) in ids.iter().enumerate() {
+            if let Some(span) = recording.spans.get_mut(id) {
+                std::sync::Arc::make_mut(span).open = bits >> place & 1 == 1;
+            }
+            let thread = &mut recording.threads[place % 3];
+            thread
+                .stack
+                .extend((bits >> (8 + place) & 1 == 1).then_some(*id));
+        }
+        recording.threads[1].id = if bits >> 16 & 1 == 1 { 4713 } else { 4712 };
+        recording
+    })
+}
+
+/// What may be asked for.
+fn any_asked() -> impl Strategy<Value = Vec<&'static str>> {
+    proptest::sample::select(vec![
+        vec!["--all"],
+        vec![],
+        vec!["--window", "1ns"],
+        vec!["--all", "--spans"],
+        vec!["-p", "warn"],
+        vec!["--since", "-1s", "--until", "-1ms"],
+        vec!["--all", "--thread", "worker-1", "--span", "2 \u{1b}"],
+    ])
+}
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    export: Arguments,
+}
+
+fn asked(format: &str, more: &[&str]) -> Arguments {
+    let line = ["export", "-", "--utc", "--format", format];
+    Line::try_parse_from(line.iter().chain(more))
+        .unwrap()
+        .export
+}
+
+fn exported(recording: &Recording, format: &str, more: &[&str]) -> Vec<u8> {
+    let verdict = Verdict::default();
+    let reading = of_recording("a.ring", recording, &verdict, None);
+    let mut out = Vec::new();
+    let mut export = Export::new(reading, &asked(format, more)).unwrap();
+    export.write(&mut out).unwrap();
+    out
+}
+
+fn text(recording: &Recording, format: &str, more: &[&str]) -> String {
+    let text = String::from_utf8(exported(recording, format, more)).unwrap();
+    let hazard = text.chars().find(|&c| is_hazard(c) && c != '\n');
+    assert_eq!(hazard, None, "{text:?}");
+    text
+}
+
+proptest! {
+    #[test]
+    fn lines_are_json_each(recording in anything(), more in any_asked()) {
+        for line in text(&recording, "jsonl", &more).lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            prop_assert!(line.is_object());
+        }
+    }
+
+    #[test]
+    fn a_table_has_its_columns_in_each_row(recording in anything(), more in any_asked()) {
+        let table = text(&recording, "csv", &more);
+        let mut table = csv::Reader::from_reader(table.as_bytes());
+        prop_assert_eq!(table.headers().unwrap().len(), 10);
+        for row in table.records() {
+            let row = row.unwrap();
+            let mut cells = row.iter();
+            prop_assert!(!cells.any(|cell| cell.starts_with(['=', '+', '-', '@'])));
+        }
+    }
+
+    #[test]
+    fn a_trace_is_json_and_all_that_begins_in_it_ends(
+        recording in anything(),
+        more in any_asked(),
+    ) {
+        let trace = text(&recording, "chrome", &more);
+        let trace: serde_json::Value = serde_json::from_str(&trace).unwrap();
+        let mut open: HashMap<String, Vec<String>> = HashMap::new();
+        for event in trace["traceEvents"].as_array().unwrap() {
+            let name = event["name"].to_string();
+            let key = match event["ph"].as_str().unwrap() {
+                "B" | "E" => event["tid"].to_string(),
+                "b" | "e" => event["id"].to_string(),
+                _ => continue,
+            };
+            let stack = open.entry(key).or_default();
+            match event["ph"].as_str().unwrap() {
+                "B" | "b" => stack.push(name),
+                _ => prop_assert_eq!(stack.pop(), Some(name)),
+            }
+        }
+        prop_assert!(open.values().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn what_is_drawn_begins_and_ends_in_its_order(
+        recording in anything(),
+        more in any_asked(),
+    ) {
+        let verdict = Verdict::default();
+        let mut reading = of_recording("a.ring", &recording, &verdict, None);
+        let asked = asked("chrome", &more);
+        let survey = Survey::of(&mut reading).unwrap();
+        let export = Export::new(reading, &asked).unwrap();
+        let mut reading = of_recording("a.ring", &recording, &verdict, None);
+        let mut tracks = Tracks::new(&survey, &export.wanted, Law::default());
+        write_to(&mut *reading.entries, &export.wanted, &mut tracks).unwrap();
+    }
+}
+
+/// Draws nothing, and sees to it that what is drawn is in order.
+#[derive(Default)]
+struct Law {
+    begin_ns: u64,
+    now_ns: u64,
+    stacks: HashMap<u32, Vec<SpanId>>,
+    open: HashMap<SpanId, u64>,
+}
+
+impl Law {
+    fn goes_on(&mut self, at: Moment<'_>) {
+        assert!(self.now_ns <= at.at_ns && at.at_ns <= i64::MAX as u64);
+        self.now_ns = at.at_ns;
+    }
+}
+
+impl Drawing for Law {
+    fn begin(&mut self, begin: Moment<'_>) -> io::Result<()> {
+        self.begin_ns = begin.at_ns;
+        self.goes_on(begin);
+        Ok(())
+    }
+
+    fn enter(&mut self, at: Moment<'_>, thread: u32, span: SpanId, how: Begin) -> io::Result<()> {
+        self.goes_on(at);
+        assert!(how != Begin::Before || at.at_ns == self.begin_ns);
+        self.stacks.entry(thread).or_default().push(span);
+        Ok(())
+    }
+
+    fn leave(&mut self, at: Moment<'_>, thread: u32, span: SpanId, _: End) -> io::Result<()> {
+        self.goes_on(at);
+        assert_eq!(self.stacks.get_mut(&thread).unwrap().pop(), Some(span));
+        Ok(())
+    }
+
+    fn open(&mut self, at: Moment<'_>, _: Option<u32>, span: SpanId, _: Begin) -> io::Result<()> {
+        assert!(self.begin_ns <= at.at_ns);
+        assert_eq!(self.open.insert(span, at.at_ns), None, "it is open");
+        Ok(())
+    }
+
+    fn close(&mut self, at: Moment<'_>, _: Option<u32>, span: SpanId, _: End) -> io::Result<()> {
+        self.goes_on(at);
+        let opened_ns = self.open.remove(&span).expect("an open span");
+        assert!(opened_ns <= at.at_ns);
+        Ok(())
+    }
+
+    fn event(&mut self, at: Moment<'_>, event: &Entry) -> io::Result<()> {
+        self.goes_on(at);
+        assert!(event.what.is_event());
+        Ok(())
+    }
+
+    fn end(&mut self, end: Moment<'_>) -> io::Result<()> {
+        self.goes_on(end);
+        assert!(self.stacks.values().all(Vec::is_empty));
+        assert!(self.open.is_empty());
+        Ok(())
+    }
+}
