@@ -18,6 +18,7 @@
 //! | `jsonl` | the lines of `view -o json` | what reads logs |
 //! | `csv` | a table of the events | spreadsheets |
 //! | `chrome` | a trace of spans and events, as JSON | ui.perfetto.dev, speedscope |
+//! | `perfetto` | the same trace, smaller | ui.perfetto.dev |
 //!
 //! It holds the window that was set when it was recorded (`--window` for another, `--all`
 //! for everything, `--since` for all from a moment on), and of that what the filters let
@@ -65,14 +66,17 @@ use csv::Csv;
 use format::{Wanted, write_to};
 use hidden::{Hidden, refused};
 use lines::Lines;
+use perfetto::Perfetto;
 use snapshot::Snapshot;
 use tracks::{Survey, Tracks};
 
 mod chrome;
 mod csv;
+mod drawn;
 mod format;
 mod hidden;
 mod lines;
+mod perfetto;
 mod snapshot;
 mod tracks;
 #[cfg(test)]
@@ -137,6 +141,8 @@ enum Kind {
     Csv,
     /// A trace, as the JSON that most viewers read
     Chrome,
+    /// A trace, as Perfetto has it
+    Perfetto,
 }
 
 impl Kind {
@@ -147,6 +153,7 @@ impl Kind {
             Kind::Jsonl => "jsonl",
             Kind::Csv => "csv",
             Kind::Chrome => "trace.json",
+            Kind::Perfetto => "pftrace",
         }
     }
 
@@ -163,7 +170,7 @@ impl Arguments {
         match self.format {
             Kind::Bin => 4,
             Kind::Jsonl | Kind::Csv => 2,
-            Kind::Chrome => 3,
+            Kind::Chrome | Kind::Perfetto => 3,
         }
     }
 }
@@ -220,7 +227,7 @@ impl<'s> Export<'s> {
         let prepared = match asked.format {
             Kind::Bin => Prepared::Snapshot(Box::new(Snapshot::of(&mut reading, window_ns)?)),
             Kind::Jsonl | Kind::Csv => Prepared::Nothing,
-            Kind::Chrome => {
+            Kind::Chrome | Kind::Perfetto => {
                 let survey = Survey::of(&mut reading)?;
                 Prepared::Tracks(survey, Box::new(reading.verdict()))
             }
@@ -239,6 +246,10 @@ impl<'s> Export<'s> {
         let wanted = &self.wanted;
         match (self.kind, &self.prepared) {
             (_, Prepared::Snapshot(snapshot)) => snapshot.write(entries, &mut out),
+            (Kind::Perfetto, Prepared::Tracks(survey, _)) => {
+                let perfetto = Perfetto::new(&mut out);
+                write_to(entries, wanted, &mut Tracks::new(survey, wanted, perfetto))
+            }
             (_, Prepared::Tracks(survey, verdict)) => {
                 let chrome = Chrome::new((**verdict).clone(), &mut out);
                 write_to(entries, wanted, &mut Tracks::new(survey, wanted, chrome))

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use ttlog_tests::exports::{Scene, Told, moment_ns, python, read_by, skipped, speedscope};
 use ttlog_tests::plan::ADAPTERS;
 use ttlog_tests::{Adapter, Violation};
@@ -62,8 +62,8 @@ fn lines_are_those_of_view_byte_for_byte() {
 fn the_window_is_what_is_exported_unless_all_is_asked_for() {
     let scene = Scene::killed(PROGRAM, Adapter::Own);
     let all = scene.view(&[]);
-    let begins = |line: &Value| line["fields"]["message"] == "the second half begins";
-    let from = all.iter().position(begins).expect("a second half");
+    let from = all.iter().position(|line| begins_second_half(&line));
+    let from = from.expect("a second half");
     assert!(from > 10);
     let length = scene.length_of_second_half();
     let path = scene.export("jsonl", &["--window", &length]);
@@ -190,8 +190,10 @@ fn what_was_there_before_the_window_begins_with_it_in_a_trace() {
     };
     let scene = Scene::killed(PROGRAM, Adapter::Own);
     let lines = scene.view(&["--spans"]);
-    let begins = |line: &&Value| line["fields"]["message"] == "the second half begins";
-    let begin = lines.iter().find(begins).expect("a second half");
+    let begin = lines
+        .iter()
+        .find(begins_second_half)
+        .expect("a second half");
     let since = begin["timestamp"].as_str().expect("a moment");
     let trace = scene.export("chrome", &["--since", since]);
     let read = read_by_speedscope(&speedscope, &trace);
@@ -227,4 +229,79 @@ fn speedscope_finds_what_a_trace_lacks() {
         let is_read = read.and_then(|read| told.is_read(&read));
         is_read.expect_err(phase);
     }
+}
+
+/// What Python needs to read a trace of Perfetto.
+const PERFETTO: &str = "google.protobuf, perfetto.protos.perfetto.trace.perfetto_trace_pb2";
+
+#[test]
+fn perfettos_schema_reads_in_a_trace_what_view_tells() {
+    let Some(python) = python(PERFETTO) else {
+        return skipped(
+            "no Python with perfetto and protobuf (TTLOG_TESTS_PYTHON) to read a trace",
+        );
+    };
+    for adapter in ADAPTERS {
+        let scene = Scene::killed(PROGRAM, adapter);
+        let lines = scene.view(&["--spans"]);
+        let trace = scene.export("perfetto", &["--all"]);
+        let read = read_by(&python, "read_perfetto.py", &[trace.as_os_str()]);
+        let read = read.unwrap_or_else(|violation| panic!("{adapter:?}: {violation}"));
+        assert_eq!(read["process"], json!([scene.pid(), "scene"]));
+        let is_read = Told::by(&lines).is_read(&read);
+        is_read.unwrap_or_else(|violation| panic!("{adapter:?}: {violation}"));
+
+        let begin = lines
+            .iter()
+            .find(begins_second_half)
+            .expect("a second half");
+        let since = begin["timestamp"].as_str().expect("a moment");
+        let trace = scene.export("perfetto", &["--since", since]);
+        let read = read_by(&python, "read_perfetto.py", &[trace.as_os_str()]);
+        let told = Told::since(&lines, moment_ns(begin));
+        let is_read = read.and_then(|read| told.is_read(&read));
+        is_read.unwrap_or_else(|violation| panic!("{adapter:?}: {violation}"));
+    }
+}
+
+/// One packet less, whatever it is, is found.
+#[test]
+fn perfettos_schema_finds_what_a_trace_lacks() {
+    let Some(python) = python(PERFETTO) else {
+        return skipped("no Python with perfetto and protobuf to read less of a trace");
+    };
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    let told = Told::by(&scene.view(&["--spans"]));
+    let trace = scene.export("perfetto", &["--all"]);
+    let bytes = std::fs::read(&trace).expect("a trace");
+    let packets = packets(&bytes);
+    assert!(packets.len() > 100);
+    for lacking in [0, 2, 7, packets.len() / 2, packets.len() - 1] {
+        let others = packets.iter().enumerate().filter(|(at, _)| *at != lacking);
+        let others: Vec<u8> = others.flat_map(|(_, packet)| *packet).copied().collect();
+        std::fs::write(&trace, others).expect("the others");
+        let read = read_by(&python, "read_perfetto.py", &[trace.as_os_str()]);
+        let is_read = read.and_then(|read| told.is_read(&read));
+        is_read.expect_err("a packet less");
+    }
+}
+
+/// The packets of a trace, each with its tag and its length, of seven bits a byte.
+fn packets(trace: &[u8]) -> Vec<&[u8]> {
+    let mut rest = trace;
+    let mut packets = Vec::new();
+    while !rest.is_empty() {
+        let digits = rest[1..].iter().position(|byte| byte & 0x80 == 0);
+        let head = digits.expect("a length") + 2;
+        let length = rest[1..head].iter().rev();
+        let length = length.fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
+        let (packet, others) = rest.split_at(head + length);
+        packets.push(packet);
+        rest = others;
+    }
+    packets
+}
+
+fn begins_second_half(line: &&Value) -> bool {
+    line["fields"]["message"] == "the second half begins"
 }

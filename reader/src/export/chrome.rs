@@ -4,22 +4,20 @@
 //! Stretches are `B` and `E` on their threads, spans are `b` and `e` of their ids, events
 //! are instants. Times are microseconds since the recording's start, with the nanoseconds
 //! behind the point; when that was is in `otherData`.
-//!
-//! What is said of something besides its fields (`open_at_death`, `level`) is among its
-//! `args`; a field of such a name is there as `fields.level`.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use ttlog_format::salvage::{Entry, Recording, Span};
-use ttlog_format::site::Level;
+use ttlog_format::salvage::{Entry, Recording};
 use ttlog_format::span::SpanId;
 use ttlog_format::verdict::Verdict;
 
+use super::drawn::{Argument, Drawn};
 use super::tracks::{Begin, Drawing, End, Moment, nobodys, numbers};
 use crate::json::{self, Json};
-use crate::shown::{Named, Shown, ShownSpan, shown_span};
-use crate::text::{utc, value_text};
+use crate::shown::Shown;
+use crate::text::utc;
 
 /// A trace that is written to `out`.
 pub(super) struct Chrome<W> {
@@ -33,43 +31,25 @@ pub(super) struct Chrome<W> {
     out: W,
 }
 
-/// What a mark says.
-#[derive(serde::Serialize)]
-#[serde(untagged)]
-enum Said<'a> {
-    Yes(bool),
-    Text(&'a str),
-}
-
-type Marks<'a> = &'a [(&'a str, Said<'a>)];
-
 /// A line of the trace.
 struct Line<'a> {
     phase: &'a str,
     at_ns: u64,
     thread: u64,
-    name: &'a str,
-    category: &'a str,
     span: Option<SpanId>,
-    args: Args<'a>,
+    drawn: Drawn<'a>,
 }
 
-struct Args<'a> {
-    marks: Marks<'a>,
-    fields: &'a [Named<'a>],
-}
+struct Arguments<'a>(&'a [(Cow<'a, str>, Argument<'a>)]);
 
-impl Serialize for Args<'_> {
+impl Serialize for Arguments<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for (name, said) in self.marks {
-            map.serialize_entry(name, said)?;
-        }
-        let mut known = std::collections::HashSet::new();
-        for (name, value) in self.fields.iter().filter(|(name, _)| known.insert(name)) {
-            match self.marks.iter().any(|(mark, _)| mark == name) {
-                true => map.serialize_entry(&format!("fields.{name}"), &Json(value))?,
-                false => map.serialize_entry(&**name, &Json(value))?,
+        for (name, argument) in self.0 {
+            match argument {
+                Argument::Yes => map.serialize_entry(&**name, &true)?,
+                Argument::Text(text) => map.serialize_entry(&**name, text)?,
+                Argument::Value(value) => map.serialize_entry(&**name, &Json(value))?,
             }
         }
         map.end()
@@ -109,18 +89,18 @@ impl<W: Write> Chrome<W> {
             since / 1_000,
             since % 1_000
         )?;
-        json::write(&mut *out, line.name)?;
+        json::write(&mut *out, &*line.drawn.name)?;
         out.extend_from_slice(br#","cat":"#);
-        json::write(&mut *out, line.category)?;
+        json::write(&mut *out, &*line.drawn.target)?;
         if let Some(id) = line.span {
             write!(out, r#","id":"{:#x}""#, id.to_u64())?;
         }
         if line.phase == "i" {
             out.extend_from_slice(br#","s":"t""#);
         }
-        if !line.args.marks.is_empty() || !line.args.fields.is_empty() {
+        if !line.drawn.arguments.is_empty() {
             out.extend_from_slice(br#","args":"#);
-            json::write(&mut *out, &line.args)?;
+            json::write(&mut *out, &Arguments(&line.drawn.arguments))?;
         }
         out.push(b'}');
         self.out.write_all(out)
@@ -161,55 +141,6 @@ impl<W: Write> Chrome<W> {
         }
         Ok(())
     }
-
-    fn write_span(
-        &mut self,
-        phase: &str,
-        at: Moment<'_>,
-        thread: u64,
-        id: SpanId,
-        marks: Marks<'_>,
-        with_fields: bool,
-    ) -> io::Result<()> {
-        let drawn = Drawn::of(at, id);
-        let fields: &[Named<'_>] = if with_fields {
-            &drawn.shown.fields
-        } else {
-            &[]
-        };
-        self.write(&Line {
-            phase,
-            at_ns: at.at_ns,
-            thread,
-            name: drawn.shown.name.unwrap_or("?"),
-            category: drawn.target,
-            span: matches!(phase, "b" | "e").then_some(id),
-            args: Args { marks, fields },
-        })
-    }
-}
-
-/// A span as it is drawn.
-struct Drawn<'r> {
-    shown: ShownSpan<'r>,
-    target: &'r str,
-    known: Option<&'r Span>,
-}
-
-impl<'r> Drawn<'r> {
-    fn of(at: Moment<'r>, id: SpanId) -> Drawn<'r> {
-        let known = at.recording.spans.get(&id).map(|span| &**span);
-        let site = known.and_then(|span| at.recording.sites.get(&span.site));
-        let nothing = || ShownSpan {
-            name: None,
-            fields: Vec::new(),
-        };
-        Drawn {
-            shown: known.map_or_else(nothing, |span| shown_span(at.recording, span, at.at_ns)),
-            target: site.map_or("?", |site| site.target.as_str()),
-            known,
-        }
-    }
 }
 
 impl<W: Write> Drawing for Chrome<W> {
@@ -222,15 +153,23 @@ impl<W: Write> Drawing for Chrome<W> {
     }
 
     fn enter(&mut self, at: Moment<'_>, thread: u32, span: SpanId, how: Begin) -> io::Result<()> {
-        let mark = how.word().map(|word| (word, Said::Yes(true)));
-        let thread = self.thread(Some(thread));
-        self.write_span("B", at, thread, span, mark.as_slice(), true)
+        self.write(&Line {
+            phase: "B",
+            at_ns: at.at_ns,
+            thread: self.thread(Some(thread)),
+            span: None,
+            drawn: Drawn::entered(at, span, how),
+        })
     }
 
     fn leave(&mut self, at: Moment<'_>, thread: u32, span: SpanId, how: End) -> io::Result<()> {
-        let mark = how.word().map(|word| (word, Said::Yes(true)));
-        let thread = self.thread(Some(thread));
-        self.write_span("E", at, thread, span, mark.as_slice(), false)
+        self.write(&Line {
+            phase: "E",
+            at_ns: at.at_ns,
+            thread: self.thread(Some(thread)),
+            span: None,
+            drawn: Drawn::left(at, span, how),
+        })
     }
 
     fn open(
@@ -240,18 +179,13 @@ impl<W: Write> Drawing for Chrome<W> {
         span: SpanId,
         how: Begin,
     ) -> io::Result<()> {
-        let known = Drawn::of(at, span).known;
-        let opened = known.map_or(String::new(), |span| utc(span.opened_ns));
-        let parent = known.and_then(|span| span.parent);
-        let parent = parent.map(|id| format!("{:#x}", id.to_u64()));
-        let mut marks = Vec::new();
-        marks.extend(how.word().map(|word| (word, Said::Yes(true))));
-        if how == Begin::Before && !opened.is_empty() {
-            marks.push(("opened", Said::Text(&opened)));
-        }
-        marks.extend(parent.iter().map(|id| ("parent", Said::Text(id))));
-        let thread = self.thread(thread);
-        self.write_span("b", at, thread, span, &marks, true)
+        self.write(&Line {
+            phase: "b",
+            at_ns: at.at_ns,
+            thread: self.thread(thread),
+            span: Some(span),
+            drawn: Drawn::opened(at, span, how),
+        })
     }
 
     fn close(
@@ -261,35 +195,22 @@ impl<W: Write> Drawing for Chrome<W> {
         span: SpanId,
         how: End,
     ) -> io::Result<()> {
-        let mark = how.word().map(|word| (word, Said::Yes(true)));
-        let thread = self.thread(thread);
-        self.write_span("e", at, thread, span, mark.as_slice(), true)
+        self.write(&Line {
+            phase: "e",
+            at_ns: at.at_ns,
+            thread: self.thread(thread),
+            span: Some(span),
+            drawn: Drawn::closed(at, span, how),
+        })
     }
 
     fn event(&mut self, at: Moment<'_>, event: &Entry) -> io::Result<()> {
-        let shown = Shown::new(at.recording, event);
-        let source = match (&shown.file, shown.line) {
-            (Some(file), Some(line)) => format!("{file}:{line}"),
-            (file, _) => file.as_deref().unwrap_or("").to_owned(),
-        };
-        let mut marks = vec![("level", Said::Text(shown.level.map_or("?", Level::as_str)))];
-        if !source.is_empty() {
-            marks.push(("source", Said::Text(&source)));
-        }
-        if shown.truncated {
-            marks.push(("truncated", Said::Yes(true)));
-        }
         self.write(&Line {
             phase: "i",
             at_ns: at.at_ns,
             thread: self.thread(Some(event.thread)),
-            name: &name(&shown),
-            category: shown.target.as_deref().unwrap_or("?"),
             span: None,
-            args: Args {
-                marks: &marks,
-                fields: &shown.fields,
-            },
+            drawn: Drawn::event(Shown::new(at.recording, event)),
         })
     }
 
@@ -299,15 +220,6 @@ impl<W: Write> Drawing for Chrome<W> {
             .write_all(b"\n],\n\"displayTimeUnit\":\"ns\",\n\"otherData\":")?;
         json::write(&mut self.out, &about)?;
         self.out.write_all(b"}\n")
-    }
-}
-
-/// What an event is called: what it says, else where it comes from.
-pub(super) fn name(shown: &Shown<'_>) -> String {
-    match (shown.message(), &shown.target) {
-        (Some(message), _) => value_text(message).into_owned(),
-        (None, Some(target)) => format!("event of {target}"),
-        (None, None) => format!("(call site {:#x})", shown.address),
     }
 }
 

@@ -121,6 +121,18 @@ proptest! {
     }
 
     #[test]
+    fn a_trace_of_perfettos_is_packets(recording in anything(), more in any_asked()) {
+        let trace = exported(&recording, "perfetto", &more);
+        let mut rest = &trace[..];
+        while !rest.is_empty() {
+            prop_assert_eq!(rest[0], 0x0a);
+            rest = &rest[1..];
+            let length = prost::decode_length_delimiter(&mut rest).unwrap();
+            rest = &rest[length..];
+        }
+    }
+
+    #[test]
     fn what_is_drawn_begins_and_ends_in_its_order(
         recording in anything(),
         more in any_asked(),
