@@ -19,6 +19,7 @@
 //! | `csv` | a table of the events | spreadsheets |
 //! | `chrome` | a trace of spans and events, as JSON | ui.perfetto.dev, speedscope |
 //! | `perfetto` | the same trace, smaller | ui.perfetto.dev |
+//! | `ctf` | a directory: all entries as events | babeltrace2, Trace Compass |
 //!
 //! It holds the window that was set when it was recorded (`--window` for another, `--all`
 //! for everything, `--since` for all from a moment on), and of that what the filters let
@@ -45,6 +46,7 @@
 //! printed. Nothing is overwritten: a taken name gets the next number, and a file that
 //! `-o` names must not be there, but for `--force`, which replaces it when the new one
 //! is whole. Until then that has a name with a dot, and it is readable by its owner alone.
+//! A directory, too, has its name when all of it is there.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufWriter, Write};
@@ -60,11 +62,14 @@ use crate::filter;
 use crate::find::millis_of_name;
 use crate::output::zone;
 use crate::reading::Reading;
+use crate::shown::Shown;
+use crate::text::span;
 
 use chrome::Chrome;
 use csv::Csv;
+use ctf::Ctf;
 use format::{Wanted, write_to};
-use hidden::{Hidden, refused};
+use hidden::{Hidden, create_new, refused};
 use lines::Lines;
 use perfetto::Perfetto;
 use snapshot::Snapshot;
@@ -72,6 +77,7 @@ use tracks::{Survey, Tracks};
 
 mod chrome;
 mod csv;
+mod ctf;
 mod drawn;
 mod format;
 mod hidden;
@@ -143,6 +149,8 @@ enum Kind {
     Chrome,
     /// A trace, as Perfetto has it
     Perfetto,
+    /// A directory in the Common Trace Format
+    Ctf,
 }
 
 impl Kind {
@@ -154,6 +162,7 @@ impl Kind {
             Kind::Csv => "csv",
             Kind::Chrome => "trace.json",
             Kind::Perfetto => "pftrace",
+            Kind::Ctf => "ctf",
         }
     }
 
@@ -169,7 +178,7 @@ impl Arguments {
     pub(crate) fn passes(&self) -> u64 {
         match self.format {
             Kind::Bin => 4,
-            Kind::Jsonl | Kind::Csv => 2,
+            Kind::Jsonl | Kind::Csv | Kind::Ctf => 2,
             Kind::Chrome | Kind::Perfetto => 3,
         }
     }
@@ -192,6 +201,10 @@ pub(crate) fn write(
     asked: &Arguments,
     out: impl Write,
 ) -> Result<Ledger, Error> {
+    if asked.format == Kind::Ctf && asked.output.as_deref() == Some(OsStr::new("-")) {
+        let words = "a trace in CTF is a directory, and stdout is none: give one, or no -o";
+        return Err(Error::usage(words.into()));
+    }
     let mut export = Export::new(reading, asked)?;
     match asked.output.as_deref() {
         Some(output) if output == "-" => export.write(out).map_err(Error::output)?,
@@ -226,7 +239,7 @@ impl<'s> Export<'s> {
         let wanted = Wanted::new(reading.entries.recording(), window_ns, filter);
         let prepared = match asked.format {
             Kind::Bin => Prepared::Snapshot(Box::new(Snapshot::of(&mut reading, window_ns)?)),
-            Kind::Jsonl | Kind::Csv => Prepared::Nothing,
+            Kind::Jsonl | Kind::Csv | Kind::Ctf => Prepared::Nothing,
             Kind::Chrome | Kind::Perfetto => {
                 let survey = Survey::of(&mut reading)?;
                 Prepared::Tracks(survey, Box::new(reading.verdict()))
@@ -260,6 +273,21 @@ impl<'s> Export<'s> {
         out.flush()
     }
 
+    /// Whether it is a directory.
+    fn is_directory(&self) -> bool {
+        self.kind == Kind::Ctf
+    }
+
+    /// Writes what goes into a directory of its own.
+    fn write_into(&mut self, directory: &Path) -> io::Result<()> {
+        let new = |name| create_new(&directory.join(name));
+        let (metadata, stream) = (new("metadata")?, new("stream")?);
+        let mut ctf = Ctf::new(BufWriter::new(&metadata), BufWriter::new(&stream));
+        write_to(&mut *self.reading.entries, &self.wanted, &mut ctf)?;
+        metadata.sync_all()?;
+        stream.sync_all()
+    }
+
     /// The account of the recording.
     fn ledger(&self) -> Ledger {
         match &self.prepared {
@@ -267,6 +295,13 @@ impl<'s> Export<'s> {
             Prepared::Tracks(..) | Prepared::Nothing => self.reading.entries.recording().ledger,
         }
     }
+}
+
+/// The spans around an entry as `view` shows them: `request{id=7}:query{table="users"}`
+fn spans_of(shown: &Shown<'_>) -> String {
+    let missing = shown.spans_missing.then(|| "?".to_owned());
+    let spans = missing.into_iter().chain(shown.spans.iter().map(span));
+    spans.collect::<Vec<_>>().join(":")
 }
 
 /// The path as it is: it was given by whoever runs this, who may want to use it.

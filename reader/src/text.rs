@@ -220,7 +220,7 @@ pub(crate) fn push_message(out: &mut Vec<u8>, message: &Value<Borrowed<'_>>) {
     }
 }
 
-fn push_value(out: &mut Vec<u8>, value: &Value<Borrowed<'_>>) {
+pub(crate) fn push_value(out: &mut Vec<u8>, value: &Value<Borrowed<'_>>) {
     match value {
         Value::I64(value) => push_integer(out, *value),
         Value::U64(value) => push_integer(out, *value),

@@ -170,6 +170,12 @@ pub fn speedscope() -> Option<PathBuf> {
     speedscope.filter(|_| has(Command::new("node").arg("--version")))
 }
 
+/// The Python that has babeltrace2 read, if that is there.
+pub fn babeltrace() -> Option<PathBuf> {
+    let python = python("json, re, subprocess");
+    python.filter(|_| has(Command::new("babeltrace2").arg("--version")))
+}
+
 /// Whether a program is there and succeeds.
 pub fn has(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use ttlog_tests::exports::{Scene, Told, moment_ns, python, read_by, skipped, speedscope};
+use ttlog_tests::exports::{
+    Scene, Told, babeltrace, moment_ns, python, read_by, skipped, speedscope,
+};
 use ttlog_tests::plan::ADAPTERS;
 use ttlog_tests::{Adapter, Violation};
 
@@ -304,4 +306,114 @@ fn packets(trace: &[u8]) -> Vec<&[u8]> {
 
 fn begins_second_half(line: &&Value) -> bool {
     line["fields"]["message"] == "the second half begins"
+}
+
+/// What is told of an event of babeltrace2's in the words of `view`.
+fn as_a_line_of_view(event: &Value) -> Value {
+    let (word, _) = match event["name"].as_str() {
+        Some(name) => name.split_once(':').unwrap_or((name, "")),
+        None => ("?", ""),
+    };
+    let mut fields = event["fields"].clone();
+    if !word.starts_with("event") {
+        fields["message"] = word.into();
+    }
+    let context = &event["context"];
+    json!({
+        "at": event["at"], "thread": context["thread_id"], "name": context["thread_name"],
+        "level": context["level"], "target": context["target"], "fields": fields,
+    })
+}
+
+/// What `view` tells, as far as it is compared: texts are escaped, and numbers past 64 bits
+/// and bytes are texts.
+fn as_told(line: &Value) -> Value {
+    let mut fields = line["fields"].clone();
+    for (name, value) in fields.as_object_mut().expect("fields") {
+        match value {
+            Value::String(text) if name != "nan" => {
+                *value = ttlog_reader::escape(text.as_bytes()).into();
+            }
+            Value::Array(_) => *value = "[00 ff]".into(),
+            Value::Bool(yes) => *value = yes.to_string().into(),
+            _ => {}
+        }
+    }
+    json!({
+        "at": moment_ns(line), "thread": line["threadId"], "name": line["threadName"],
+        "level": line["level"], "target": line["target"], "fields": fields,
+    })
+}
+
+/// Checks that babeltrace2 reads what the lines tell.
+fn babeltrace_reads(python: &Path, trace: &Path, lines: &[Value]) -> Result<(), Violation> {
+    let read = read_by(python, "read_ctf.py", &[trace.as_os_str()])?;
+    let read: Vec<_> = read
+        .as_array()
+        .expect("events")
+        .iter()
+        .map(as_a_line_of_view)
+        .collect();
+    let told: Vec<_> = lines.iter().map(as_told).collect();
+    if let Some((told, read)) = told.iter().zip(&read).find(|(told, read)| told != read) {
+        return Err(Violation::new(format!("told is {told}\nand read {read}")));
+    }
+    match told.len() == read.len() {
+        true => Ok(()),
+        false => Err(Violation::new(format!(
+            "{} are told, {} read",
+            told.len(),
+            read.len()
+        ))),
+    }
+}
+
+#[test]
+fn babeltrace_reads_what_view_tells() {
+    let Some(python) = babeltrace() else {
+        return skipped("no babeltrace2, or no Python, to read a trace in CTF");
+    };
+    for adapter in ADAPTERS {
+        let scene = Scene::killed(PROGRAM, adapter);
+        for more in [&[][..], &["-p", "info", "--since", "-100ms"]] {
+            let trace = scene.export("ctf", &[&["--all"], more].concat());
+            let lines = scene.view(&[&["--spans"], more].concat());
+            assert!(lines.len() > 15);
+            let reads = babeltrace_reads(&python, &trace, &lines);
+            reads.unwrap_or_else(|violation| panic!("{adapter:?}: {violation}"));
+        }
+    }
+}
+
+#[test]
+fn babeltrace_finds_what_a_trace_lacks() {
+    let Some(python) = babeltrace() else {
+        return skipped("no babeltrace2, or no Python, to read less of a trace in CTF");
+    };
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    let trace = scene.export("ctf", &["--all"]);
+    let lines = scene.view(&["--spans"]);
+    let mut fewer = lines.clone();
+    fewer.remove(lines.len() / 2);
+    babeltrace_reads(&python, &trace, &fewer).expect_err("a line less");
+    let stream = trace.join("stream");
+    let bytes = std::fs::read(&stream).expect("a stream");
+    std::fs::write(&stream, &bytes[..bytes.len() - 9]).expect("less of it");
+    babeltrace_reads(&python, &trace, &lines).expect_err("a packet that is cut");
+}
+
+#[test]
+fn a_directory_does_not_go_to_stdout() {
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    let output = scene.run(&["export", "--format", "ctf", "-o", "-"]);
+    assert_eq!(output.status.code(), Some(2));
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(words.lines().count(), 1, "{words}");
+    assert!(words.contains("is a directory"), "{words}");
+
+    let taken = scene.export("ctf", &[]);
+    let output = scene.run(&["export", "--format", "ctf", "-o", "/dev/null"]);
+    assert_eq!(output.status.code(), Some(1));
+    let kept = std::fs::metadata(taken.join("metadata")).expect("it is there");
+    assert_eq!(kept.permissions().mode() & 0o777, 0o600);
 }

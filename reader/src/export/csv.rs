@@ -12,10 +12,11 @@ use ttlog_format::salvage::{Entry, Recording};
 use ttlog_format::site::Level;
 
 use super::format::Format;
+use super::spans_of;
 use crate::escape::{escape, text};
 use crate::json::word;
 use crate::shown::Shown;
-use crate::text::{push_fields, push_message, span, utc};
+use crate::text::{push_fields, push_message, utc};
 
 const COLUMNS: [&str; 10] = [
     "timestamp",
@@ -67,7 +68,7 @@ fn row(shown: &Shown<'_>) -> [String; COLUMNS.len()] {
         cell(escaped(shown.target.as_deref())),
         cell(escaped(thread.map(|thread| thread.name.as_str()))),
         thread.map_or(String::new(), |thread| thread.id.to_string()),
-        cell(spans(shown)),
+        cell(spans_of(shown)),
         cell(message(shown)),
         cell(fields(shown)),
         cell(escaped(shown.file.as_deref())),
@@ -85,13 +86,6 @@ fn cell(text: String) -> String {
 
 fn escaped(text: Option<&str>) -> String {
     escape(text.unwrap_or("").as_bytes())
-}
-
-/// `request{id=7}:query{table="users"}`
-fn spans(shown: &Shown<'_>) -> String {
-    let missing = shown.spans_missing.then(|| "?".to_owned());
-    let spans = missing.into_iter().chain(shown.spans.iter().map(span));
-    spans.collect::<Vec<_>>().join(":")
 }
 
 /// What was said, or what happened to a span; where nothing is known of the call site, that.
