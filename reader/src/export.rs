@@ -26,8 +26,9 @@
 //! through, which are those of `view`.
 //!
 //! A snapshot holds besides, however old they are, the open spans, causes, incidents, and
-//! what had become of the process. It is an LZ4 frame around a CBOR sequence, which
-//! `lz4 -dc` and any CBOR library read; `snapshot.cddl` of ttlog-format describes it.
+//! what had become of the process. Where not all was asked for, `info` says so of it, and
+//! what was; its account is that of the whole. It is an LZ4 frame around a CBOR sequence,
+//! which `lz4 -dc` and any CBOR library read; `snapshot.cddl` of ttlog-format describes it.
 //!
 //! A table has a line an event, UTC, and the spans, message and fields as `view` shows them.
 //! What a spreadsheet would take for a formula has a `'` before it.
@@ -58,7 +59,7 @@ use ttlog_format::salvage::Ledger;
 use ttlog_format::verdict::Verdict;
 
 use crate::error::Error;
-use crate::filter;
+use crate::filter::{self, Filter};
 use crate::find::millis_of_name;
 use crate::output::zone;
 use crate::reading::Reading;
@@ -71,6 +72,7 @@ use ctf::Ctf;
 use format::{Wanted, write_to};
 use hidden::{Hidden, create_new, refused};
 use lines::Lines;
+use passing::Passing;
 use perfetto::Perfetto;
 use snapshot::Snapshot;
 use tracks::{Survey, Tracks};
@@ -82,6 +84,7 @@ mod drawn;
 mod format;
 mod hidden;
 mod lines;
+mod passing;
 mod perfetto;
 mod snapshot;
 mod tracks;
@@ -238,7 +241,14 @@ impl<'s> Export<'s> {
         let window_ns = window_of(&reading, asked);
         let wanted = Wanted::new(reading.entries.recording(), window_ns, filter);
         let prepared = match asked.format {
-            Kind::Bin => Prepared::Snapshot(Box::new(Snapshot::of(&mut reading, window_ns)?)),
+            Kind::Bin => {
+                let words = asked.filter.to_string();
+                if !words.is_empty() {
+                    reading = passing(reading, wanted.filter.clone());
+                }
+                let snapshot = Snapshot::of(&mut reading, window_ns, &words)?;
+                Prepared::Snapshot(Box::new(snapshot))
+            }
             Kind::Jsonl | Kind::Csv | Kind::Ctf => Prepared::Nothing,
             Kind::Chrome | Kind::Perfetto => {
                 let survey = Survey::of(&mut reading)?;
@@ -294,6 +304,15 @@ impl<'s> Export<'s> {
             Prepared::Snapshot(snapshot) => *snapshot.ledger(),
             Prepared::Tracks(..) | Prepared::Nothing => self.reading.entries.recording().ledger,
         }
+    }
+}
+
+/// The part of what is read that passes.
+fn passing<'s>(reading: Reading<'s>, filter: Filter) -> Reading<'s> {
+    let entries = reading.entries;
+    Reading {
+        entries: Box::new(Passing { entries, filter }),
+        ..reading
     }
 }
 
@@ -447,7 +466,7 @@ mod tests {
         fn made(&self, asked: &[&str]) -> Made {
             let reading = self.reading();
             let window_ns = window_of(&reading, &arguments(asked, Path::new("-")));
-            made(&reading, window_ns)
+            made(&reading, window_ns, "")
         }
 
         fn names(&self) -> Vec<String> {
@@ -598,6 +617,11 @@ mod tests {
             (now.by, &*now.why, &*now.recording),
             (Maker::Reader, "panic", "/a.ring")
         );
+        desk.opened.made.as_mut().unwrap().filter = Some("-p info".into());
+        let reading = desk.reading();
+        let twice = made(&reading, None, "--thread main").filter;
+        assert_eq!(twice.as_deref(), Some("-p info --thread main"));
+        drop(reading);
         desk.opened.verdict.kind = Kind::Unknown;
         assert_eq!(Some(desk.made(&["--all"])), desk.opened.made);
     }

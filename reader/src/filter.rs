@@ -17,6 +17,7 @@
 mod condition;
 mod moment;
 mod pattern;
+mod words;
 
 use std::borrow::Cow;
 

@@ -133,6 +133,8 @@ struct OfSnapshot<'a> {
     made: String,
     recording: &'a str,
     window_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -202,6 +204,7 @@ impl OfSnapshot<'_> {
             made: utc(made.wall_ns),
             recording: &made.recording,
             window_ns: made.window_ns,
+            filter: made.filter.as_deref(),
         }
     }
 }
@@ -390,6 +393,7 @@ fn tell_making(made: &Made, page: &mut Page) {
         ("snapshot", &format!("made by {by} at {at}")),
         ("because of", &why),
         ("holds", &holds),
+        ("of that", made.filter.as_ref().unwrap_or(&String::new())),
         ("made of", &made.recording),
     ] {
         if !words.is_empty() {
@@ -666,6 +670,18 @@ mod tests {
         assert_eq!(info["snapshot"]["by"], "process");
         assert_eq!(info["snapshot"]["window_ns"], 5_000_000_000u64);
         assert_eq!(info["ledger"]["missing_items"], 0);
+    }
+
+    #[test]
+    fn of_a_snapshot_that_is_not_all_it_is_told_what_was_asked_for() {
+        let mut opened = snapshot();
+        assert!(!written_of(&opened, Output::Text).contains("of that"));
+        let made = opened.made.as_mut().unwrap();
+        made.filter = Some("--grep \u{1b}[2J".into());
+        let text = written_of(&opened, Output::Text);
+        let mut lines = text.lines().filter(|line| line.starts_with("of that"));
+        let line = lines.next().unwrap();
+        assert!(line.ends_with(r"--grep \x1b[2J"), "{line}");
     }
 
     #[test]

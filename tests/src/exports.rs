@@ -111,6 +111,11 @@ impl Scene {
         stem.expect("a name").to_owned()
     }
 
+    /// The recording's path.
+    pub fn recording(&self) -> PathBuf {
+        self.victim.path()
+    }
+
     /// The program's process id.
     pub fn pid(&self) -> i32 {
         self.victim.pid().as_raw()

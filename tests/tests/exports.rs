@@ -9,7 +9,7 @@ use ttlog_tests::exports::{
     Scene, Told, babeltrace, moment_ns, python, read_by, skipped, speedscope,
 };
 use ttlog_tests::plan::ADAPTERS;
-use ttlog_tests::{Adapter, Violation};
+use ttlog_tests::{Adapter, Violation, reader};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_scene");
 
@@ -416,4 +416,43 @@ fn a_directory_does_not_go_to_stdout() {
     assert_eq!(output.status.code(), Some(1));
     let kept = std::fs::metadata(taken.join("metadata")).expect("it is there");
     assert_eq!(kept.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_snapshot_of_what_was_asked_for_holds_that_and_says_so() {
+    let scene = Scene::killed(PROGRAM, Adapter::Own);
+    let asked = ["-p", "info", "--thread", "worker-1"];
+    let snapshot = scene.export("bin", &[&["--all"], &asked[..]].concat());
+    let of_snapshot = |command: &str| reader::json(PROGRAM, &[command], &snapshot);
+    assert_eq!(of_snapshot("view"), scene.view(&asked));
+    let info = of_snapshot("info").remove(0);
+    assert_eq!(info["snapshot"]["filter"], "--level info --thread worker-1");
+    let whole = scene.export("bin", &["--all"]);
+    let whole = reader::json(PROGRAM, &["info"], &whole).remove(0);
+    assert_eq!(whole["snapshot"].get("filter"), None);
+    assert_eq!(
+        info["ledger"], whole["ledger"],
+        "the account is that of the whole"
+    );
+    let open = |path: &Path| {
+        let postmortem = reader::json(PROGRAM, &["postmortem"], path).remove(0);
+        [
+            postmortem["threads"][0]["spans"].clone(),
+            postmortem["idle_spans"].clone(),
+        ]
+    };
+    assert_eq!(open(&snapshot), open(&scene.recording()));
+    if let Some(python) = python("lz4.frame, cbor2") {
+        let schema =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../recorder/format/src/snapshot.cddl");
+        let script = "../../python/read_snapshot.py";
+        let read = read_by(&python, script, &[snapshot.as_os_str(), schema.as_os_str()]);
+        let read = read.unwrap_or_else(|violation| panic!("{violation}"));
+        assert_eq!(
+            read["events"].as_array().map(Vec::len),
+            Some(scene.view(&asked).len())
+        );
+    } else {
+        skipped("no Python with lz4 and cbor2 to read a snapshot of what was asked for");
+    }
 }

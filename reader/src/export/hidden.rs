@@ -154,6 +154,7 @@ pub(super) fn create_new(path: &Path) -> io::Result<File> {
 /// A new directory, into which its owner alone may look.
 fn create_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
+    builder.recursive(false);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)

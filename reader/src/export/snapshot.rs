@@ -26,12 +26,16 @@ impl Snapshot {
     ///
     /// # Errors
     /// The recording cannot be read.
-    pub(super) fn of(reading: &mut Reading<'_>, window_ns: Option<u64>) -> Result<Snapshot, Error> {
+    pub(super) fn of(
+        reading: &mut Reading<'_>,
+        window_ns: Option<u64>,
+        filter: &str,
+    ) -> Result<Snapshot, Error> {
         let part = Part::of(&mut *reading.entries, window_ns);
         let part = part.map_err(|cause| Error::read(&reading.path, cause))?;
         Ok(Snapshot {
             part,
-            made: made(reading, window_ns),
+            made: made(reading, window_ns, filter),
         })
     }
 
@@ -45,14 +49,19 @@ impl Snapshot {
     }
 }
 
-/// How this snapshot comes to be.
-pub(super) fn made(reading: &Reading<'_>, window_ns: Option<u64>) -> Made {
+/// How this snapshot comes to be, with the words of what of it is asked for.
+pub(super) fn made(reading: &Reading<'_>, window_ns: Option<u64>, filter: &str) -> Made {
     let verdict = reading.verdict();
     let source = reading.made.as_ref();
+    let before = source.and_then(|made| made.filter.as_deref());
+    let words: Vec<&str> = before.into_iter().chain([filter]).collect();
+    let words = words.join(" ").trim().to_owned();
+    let filter = (!words.is_empty()).then_some(words);
     match source {
         // Only its maker knows how it came to be, and nothing is known since.
         Some(source) if !is_final(verdict.kind) => Made {
             window_ns,
+            filter,
             ..source.clone()
         },
         _ => Made {
@@ -64,6 +73,7 @@ pub(super) fn made(reading: &Reading<'_>, window_ns: Option<u64>) -> Made {
                 None => absolute(&reading.path),
             },
             window_ns,
+            filter,
             items: 0,
             verdict: Some(verdict),
         },

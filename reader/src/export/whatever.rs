@@ -7,14 +7,14 @@ use std::process::Command;
 
 use clap::Parser;
 use proptest::prelude::*;
-use ttlog_format::salvage::{Entry, Recording};
+use ttlog_format::salvage::{Entry, Recording, What};
 use ttlog_format::span::SpanId;
 use ttlog_format::verdict::Verdict;
 
 use super::tracks::{Begin, Drawing, End, Moment, Survey, Tracks};
 use super::{Arguments, Export, write_to};
 use crate::escape::is_hazard;
-use crate::fixture::any_recording;
+use crate::fixture::{self, any_recording};
 use crate::reading::of_recording;
 
 /// Anything, with spans that are open at the end and threads that are in some.
@@ -200,6 +200,41 @@ proptest! {
             Err(_) => writeln!(io::stderr(), "skipped: no babeltrace2 to read a trace").unwrap(),
         }
     }
+}
+
+/// A thread that enters so many spans and leaves them in the order in which it entered them.
+fn in_the_wrong_order(depth: u32) -> Recording {
+    let mut recording = fixture::idle_chain(depth);
+    recording
+        .spans
+        .values_mut()
+        .for_each(|span| std::sync::Arc::make_mut(span).open = false);
+    let entry = |what, slot| Entry {
+        what,
+        wall_ns: fixture::at(u64::from(slot)),
+        site: 2,
+        span: Some(SpanId::in_slot(slot, 1)),
+        ..Entry::default()
+    };
+    let entered = (0..depth).map(|slot| entry(What::Enter, slot));
+    let left = (0..depth).map(|slot| entry(What::Exit, slot));
+    recording.entries = entered.chain(left).collect();
+    recording
+}
+
+#[test]
+fn few_spans_in_the_wrong_order_are_split_and_many_are_not() {
+    let stretches = |depth| {
+        let trace = text(&in_the_wrong_order(depth), "chrome", &["--all"]);
+        trace
+            .lines()
+            .filter(|line| line.starts_with(r#"{"ph":"B""#))
+            .count()
+    };
+    assert_eq!(stretches(1), 1);
+    assert_eq!(stretches(3), 3 + 2 + 1);
+    // Of those that 65 or more lie in, none is ended before these are.
+    assert_eq!(stretches(500), 500 + (1..=64).sum::<usize>());
 }
 
 /// Draws nothing, and sees to it that what is drawn is in order.

@@ -6,6 +6,7 @@
 //! quotes. `!=` holds where there is such a field, and none of that value.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use ttlog_format::salvage::{Entry, Recording, Span};
 use ttlog_format::site::CallSite;
@@ -58,6 +59,15 @@ impl Relation {
             Relation::AtLeast => order.is_ge(),
             Relation::AtMost => order.is_le(),
         }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut signs = SIGNS.iter();
+        let sign = signs.find(|(_, relation)| *relation == self.relation);
+        let sign = sign.map_or("", |(sign, _)| sign);
+        write!(f, "{}{sign}{}", self.key, self.wanted)
     }
 }
 

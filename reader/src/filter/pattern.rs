@@ -1,5 +1,7 @@
 //! A regular expression that messages are matched against.
 
+use std::fmt;
+
 use regex::bytes::{Regex, RegexBuilder};
 use ttlog_format::value::{Borrowed, Value};
 
@@ -9,6 +11,12 @@ use crate::text::value_text;
 /// A regular expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern(Regex);
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
 
 impl Pattern {
     /// The expression of `text`, for which case counts if it has capitals.

@@ -64,6 +64,9 @@ pub struct Made {
     /// How much of the past it holds, in nanoseconds before the recording's end;
     /// all of it if there is none.
     pub window_ns: Option<u64>,
+    /// What of that was asked for, in the words of whoever did; all of it if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
     /// How many items follow the head.
     pub items: u64,
     /// What had become of the process, where the maker could judge that.
