@@ -34,6 +34,9 @@ const OUTPUTS: &[&str] = &[
     "stats -o json",
     "spans",
     "spans -o json",
+    "export --all -o - --format jsonl --spans",
+    "export --all -o - --format csv",
+    "export --all -o - --format chrome",
 ];
 
 /// A recording, and all else that is said of it.
