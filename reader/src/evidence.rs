@@ -28,6 +28,7 @@ pub(crate) fn of_causes(recording: &Recording, ending: Option<&Cause>, kind: Kin
     let causes = &recording.causes;
     let Some(ending) = ending else {
         let none = match causes.is_empty() {
+            true if recording.lacks_causes() => "the part of the file that holds causes is missing",
             true => "no cause was written",
             false => "no cause was written that it has not survived",
         };

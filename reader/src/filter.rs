@@ -20,18 +20,24 @@ mod pattern;
 mod words;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
-use ttlog_format::salvage::{Entry, Recording, What};
+use ttlog_format::salvage::{Entry, Recording, Thread, What};
 use ttlog_format::site::{CallSite, Level};
 
 use crate::error::Error;
+use crate::escape::{self, escape};
 use crate::shown::name_of;
+use crate::text::push_fields;
 
 use condition::Condition;
 use moment::Moment;
 use pattern::Pattern;
+
+/// Threads that are named where none is the one that was asked for.
+const NAMES_SAID: usize = 10;
 
 /// Which entries are wanted, as it was asked for.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -42,7 +48,8 @@ pub(crate) struct Arguments {
     #[arg(short = 'p', long, value_enum, ignore_case = true)]
     level: Option<Severity>,
 
-    /// Events whose message matches a regular expression; its case counts if it has capitals
+    /// Events whose message matches a regular expression, and where there is none, whose
+    /// fields do; its case counts if it has capitals
     #[arg(short, long, value_name = "PATTERN", value_parser = Pattern::parse)]
     grep: Option<Pattern>,
 
@@ -62,11 +69,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     span: Vec<String>,
 
-    /// From a moment on: 12:34:56, "2025-11-24 12:34", or before the last event: -2s
+    /// From a moment on: 12:34:56, "2025-11-24 12:34", 2025-11-24T12:34:56Z, or -2s, which
+    /// counts back from the last event, of the thread if one is asked for
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = Moment::parse)]
     since: Option<Moment>,
 
-    /// Up to a moment
+    /// Up to the end of a moment, a second, a minute or a day
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = Moment::parse)]
     until: Option<Moment>,
 }
@@ -199,7 +207,7 @@ impl Filter {
         let site = recording.sites.get(&entry.site).map(|site| &**site);
         asked.passes_level(site)
             && asked.passes_target(site, entry)
-            && asked.passes_thread(recording, entry)
+            && asked.is_of_thread(recording, entry)
             && asked.passes_span(recording, entry)
             && asked.passes_fields(recording, site, entry)
             && asked.passes_grep(site, entry)
@@ -222,15 +230,34 @@ impl Arguments {
         self.target.iter().any(|wanted| is_within(&target, wanted))
     }
 
-    fn passes_thread(&self, recording: &Recording, entry: &Entry) -> bool {
+    /// Whether an entry is of a thread that is asked for.
+    pub(crate) fn is_of_thread(&self, recording: &Recording, entry: &Entry) -> bool {
         if self.thread.is_empty() {
             return true;
         }
         let thread = recording.threads.get(entry.thread as usize);
-        thread.is_some_and(|thread| {
-            let is_it = |wanted: &String| *wanted == thread.name || is_id(wanted, thread.id);
-            self.thread.iter().any(is_it)
-        })
+        thread.is_some_and(|thread| self.thread.iter().any(|wanted| is_named(thread, wanted)))
+    }
+
+    /// That a thread is asked for that nobody is, and who there is.
+    pub(crate) fn missing_thread<'r>(
+        &self,
+        threads: impl Iterator<Item = &'r Thread> + Clone,
+    ) -> Option<String> {
+        let is_missing = |wanted: &&String| !threads.clone().any(|it| is_named(it, wanted));
+        let missing = self.thread.iter().find(is_missing)?;
+        let names: BTreeSet<&str> = threads.map(|thread| thread.name.as_str()).collect();
+        let more = if names.len() > NAMES_SAID {
+            ", …"
+        } else {
+            ""
+        };
+        let names: Vec<String> = names.into_iter().take(NAMES_SAID).map(shown).collect();
+        let missing = shown(missing);
+        Some(format!(
+            "no thread is called {missing}: there are {}{more}",
+            names.join(", ")
+        ))
     }
 
     fn passes_span(&self, recording: &Recording, entry: &Entry) -> bool {
@@ -252,10 +279,26 @@ impl Arguments {
         let Some(pattern) = &self.grep else {
             return true;
         };
+        if entry.what != What::Event {
+            return false;
+        }
         let mut fields = entry.fields.iter();
         let message = fields.find(|field| name_of(site, field.index) == "message");
-        entry.what == What::Event && message.is_some_and(|it| pattern.matches(&it.value))
+        match message {
+            Some(message) => pattern.matches(&message.value),
+            None => pattern.matches_text(&fields_text(site, entry)),
+        }
     }
+}
+
+/// `user_id=42 table="users"`, as they are shown.
+fn fields_text(site: Option<&CallSite>, entry: &Entry) -> String {
+    let fields = entry.fields.iter();
+    let named = fields.map(|field| (name_of(site, field.index), field.value));
+    let named: Vec<_> = named.collect();
+    let mut out = Vec::new();
+    push_fields(&mut out, named.iter());
+    escape::text(out)
 }
 
 /// The target of an entry; a record of `log` brings its own.
@@ -275,8 +318,21 @@ fn is_within(target: &str, wanted: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-fn is_id(wanted: &str, id: u32) -> bool {
-    wanted.parse() == Ok(id)
+/// Whether a thread is meant by its name, its id or both, as `worker[12]` or `worker (12)`.
+fn is_named(thread: &Thread, wanted: &str) -> bool {
+    let rest = wanted.strip_prefix(&*thread.name).unwrap_or(wanted).trim();
+    let id = match (rest.strip_prefix(['[', '(']), rest.strip_suffix([']', ')'])) {
+        (Some(_), Some(_)) => &rest[1..rest.len() - 1],
+        _ => rest,
+    };
+    wanted == thread.name || (id.parse() == Ok(thread.id) && (rest == wanted || rest != id))
+}
+
+fn shown(name: &str) -> String {
+    match name {
+        "" => "one without a name".into(),
+        name => escape(name.as_bytes()),
+    }
 }
 
 #[cfg(test)]
@@ -334,7 +390,21 @@ mod tests {
         let thread = &recording.threads[0];
         assert_eq!(passing(&["--thread", &thread.name]), [1, 3, 4, 5]);
         assert_eq!(passing(&["--thread", &thread.id.to_string()]), [1, 3, 4, 5]);
-        assert_eq!(passing(&["--thread", "nobody"]), NONE);
+        for both in [
+            format!("{}[{}]", thread.name, thread.id),
+            format!("{} ({})", thread.name, thread.id),
+        ] {
+            assert_eq!(passing(&["--thread", &both]), [1, 3, 4, 5], "{both}");
+        }
+        for other in ["nobody", "worker-1[7]", "[4712", "worker-14712", "4712)"] {
+            assert_eq!(passing(&["--thread", other]), NONE, "{other}");
+        }
+        let missing = |asked| arguments(asked).missing_thread(recording.threads.iter());
+        assert_eq!(missing(&["--thread", "worker-1"]), None);
+        assert_eq!(
+            missing(&["--thread", "w\x1b"]).unwrap(),
+            r"no thread is called w\x1b: there are worker-1"
+        );
     }
 
     #[test]
@@ -382,6 +452,7 @@ mod tests {
         assert_eq!(passing(&["-g", "42"]), NONE);
         assert_eq!(passing(&["-g", "RESET"]), NONE);
         assert_eq!(passing(&["-g", "reset$"]), [4]);
+        assert_eq!(passing(&["-g", "field0=-1"]), [5], "it has no message");
     }
 
     #[test]

@@ -41,12 +41,13 @@ impl Reading<'_> {
         told.map_err(|cause| Error::read(&self.path, cause))
     }
 
-    /// When its first and its last event were. It is gone through for that, and begun again.
+    /// When its first and its last event were, of the threads that are asked for. It is gone
+    /// through for that, and begun again.
     ///
     /// # Errors
     /// It cannot be read.
-    pub(crate) fn covered(&mut self) -> Result<Covered, Error> {
-        let covered = self.cover()?;
+    pub(crate) fn covered(&mut self, asked: &filter::Arguments) -> Result<Covered, Error> {
+        let covered = self.cover(asked)?;
         self.rewind()?;
         Ok(covered)
     }
@@ -55,11 +56,11 @@ impl Reading<'_> {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(crate) fn cover(&mut self) -> Result<Covered, Error> {
+    pub(crate) fn cover(&mut self, asked: &filter::Arguments) -> Result<Covered, Error> {
         let mut covered: Covered = None;
         while self.tell()? {
-            let entry = self.entries.told();
-            if entry.what.is_event() {
+            let (entry, recording) = (self.entries.told(), self.entries.recording());
+            if entry.what.is_event() && asked.is_of_thread(recording, entry) {
                 let first = covered.map_or(entry.wall_ns, |(first, _)| first);
                 covered = Some((first, entry.wall_ns));
             }
@@ -87,7 +88,7 @@ impl Reading<'_> {
         zone: &TimeZone,
     ) -> Result<Filter, Error> {
         let covered = match asked.needs_covered() {
-            true => self.covered()?,
+            true => self.covered(asked)?,
             false => None,
         };
         asked.filter(spans, zone, covered)

@@ -189,7 +189,7 @@ pub(crate) fn write(
 
 /// Goes through a recording twice: how far back it reaches is known at its end.
 fn count(reading: &mut Reading<'_>, asked: &Arguments) -> Result<(Tallies, Reach), Error> {
-    let covered = reading.cover()?;
+    let covered = reading.cover(&asked.filter)?;
     let reach = Reach::of(reading.entries.recording(), reading.made.as_ref());
     reading.rewind()?;
     let zone = asked.look.zone();

@@ -23,7 +23,7 @@
 //! layout of `tracing_subscriber::fmt().json()`.
 //!
 //! Several recordings are merged by time, each line with the name and the pid of the
-//! process, in JSON as `recording`. `-f` goes on as long as the processes live, without
+//! process, in JSON as `recording`; of one and its snapshots, the recording is shown. `-f` goes on as long as the processes live, without
 //! touching them, shows all that is left when they end, and says on stderr what became of
 //! them, and how many events were overwritten before they could be shown; `-n 0` begins
 //! with what comes next.
@@ -39,14 +39,16 @@ mod follow;
 mod lines;
 mod merged;
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use ttlog_format::salvage::Ledger;
 
 use crate::error::Error;
+use crate::escape::escape;
 use crate::filter::{self, Covered, Filter};
 use crate::input::Located;
 use crate::output::Look;
@@ -133,6 +135,8 @@ pub(crate) struct Seen {
     pub(crate) errors: Vec<Error>,
     /// What is to be said besides.
     pub(crate) words: Vec<String>,
+    /// That a thread was asked for that nobody is, if so.
+    missing_thread: Option<String>,
 }
 
 /// Shows what was asked for of recordings, merged by time.
@@ -153,9 +157,39 @@ pub(crate) fn show(
             Err(error) => seen.errors.push(error),
         }
     }
+    drop_copies(&mut readings, &mut seen);
     let follow = |of| asked.follow.then(|| located.get(of)).flatten();
     show_readings(readings, asked, on_screen, follow, out, &mut seen)?;
     Ok(seen)
+}
+
+/// Of several that are of one recording, the recording itself is shown, or else the first:
+/// what a directory holds of a process is often it and snapshots of it.
+fn drop_copies(readings: &mut Vec<(usize, Reading<'_>)>, seen: &mut Seen) {
+    let identity = |reading: &Reading<'_>| reading.entries.recording().header.recording;
+    let mut kept: HashMap<u64, (bool, usize, PathBuf)> = HashMap::new();
+    for (of, reading) in readings.iter() {
+        let this = (reading.made.is_some(), *of, reading.path.clone());
+        let best = kept
+            .entry(identity(reading))
+            .or_insert_with(|| this.clone());
+        if this < *best {
+            *best = this;
+        }
+    }
+    readings.retain(|(of, reading)| {
+        let best = kept.get(&identity(reading));
+        let best = best.filter(|(_, best, _)| best != of);
+        seen.words.extend(best.map(|(.., shown)| {
+            let [path, shown] = [&reading.path, shown].map(|it| path_words(it));
+            format!("{path} is of the recording that {shown} is of, too: its events are shown once")
+        }));
+        best.is_none()
+    });
+}
+
+fn path_words(path: &Path) -> String {
+    escape(path.as_os_str().as_encoded_bytes())
 }
 
 /// Shows what was asked for of what is being read, and follows those for which there is
@@ -196,8 +230,11 @@ pub(crate) fn show_readings<'l, 'p: 'l>(
     let events = events.fold(0, u64::saturating_add);
     if shown == 0 && events > 0 && !asked.filter.is_empty() {
         let events = count(events);
-        seen.words
-            .push(format!("none of {events} events is what was asked for"));
+        let why = seen.missing_thread.take();
+        let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+        seen.words.push(format!(
+            "none of {events} events is what was asked for{why}"
+        ));
     }
     Ok(())
 }
@@ -211,7 +248,7 @@ fn filter(readings: &mut [(usize, Reading<'_>)], asked: &Arguments) -> Result<Fi
     let mut covered: Covered = None;
     if asked.filter.needs_covered() {
         for (_, reading) in readings {
-            covered = match (covered, reading.covered()?) {
+            covered = match (covered, reading.covered(&asked.filter)?) {
                 (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
                 (a, b) => a.or(b),
             };
@@ -233,6 +270,9 @@ fn show_once(
         None => merged.show_all(filter, show),
     }
     seen.errors.append(&mut merged.errors);
+    let recordings = merged.readings.iter().map(|(_, it)| it.entries.recording());
+    let threads = recordings.flat_map(|recording| &recording.threads);
+    seen.missing_thread = asked.filter.missing_thread(threads);
     for (_, reading) in merged.readings {
         let ledger = reading.entries.recording().ledger;
         seen.ledgers.push((reading.path, ledger));
@@ -240,10 +280,13 @@ fn show_once(
 }
 
 /// What tells the lines of a recording from those of another, `payments[4711]`, by its
-/// number.
+/// number; nothing where there is but one.
 fn names(readings: &[(usize, Reading<'_>)]) -> Vec<String> {
     let most = readings.iter().map(|(of, _)| of + 1).max();
     let mut names = vec![String::new(); most.unwrap_or(0)];
+    if readings.len() == 1 {
+        return names;
+    }
     for (of, reading) in readings {
         let header = &reading.entries.recording().header;
         names[*of] = format!("{}[{}]", header.name, header.pid);

@@ -78,6 +78,7 @@ impl Condition {
             return Err("expected a sign behind the name, as in id=7 or ms>100".into());
         };
         let (key, rest) = text.split_at(at);
+        let key = key.trim();
         let place = |at: usize| {
             let character = text[..at].chars().count() + 1;
             format!(
@@ -92,7 +93,11 @@ impl Condition {
         let Some((sign, relation)) = signs.find(|(sign, _)| rest.starts_with(sign)) else {
             return Err(format!("expected =, !=, >, <, >= or <=, {}", place(at)));
         };
-        let wanted = &rest[sign.len()..];
+        let wanted = rest[sign.len()..].trim();
+        if wanted.starts_with(['=', '~']) {
+            let at = at + sign.len();
+            return Err(format!("expected a value behind {sign}, {}", place(at)));
+        }
         let number = Number::parse(wanted);
         if relation.is_of_numbers() && number.is_none() {
             let at = at + sign.len();
@@ -169,11 +174,14 @@ impl Condition {
     }
 
     fn is_wanted(&self, text: &str) -> bool {
-        let inner = text
-            .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'));
-        text == self.wanted || inner == Some(&*self.wanted)
+        text == self.wanted || unquoted(text) == unquoted(&self.wanted)
     }
+}
+
+/// A text without the quotes around it.
+fn unquoted(text: &str) -> &str {
+    let inner = text.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+    inner.unwrap_or(text)
 }
 
 /// What was found of the fields of a name.
@@ -260,6 +268,7 @@ mod tests {
             ("x=7", Value::U64(7)),
             ("x=7.0", Value::I64(7)),
             ("x>-2", Value::I64(-1)),
+            ("x > -2", Value::I64(-1)),
             ("x<1e3", Value::F64(999.5)),
             (
                 "x>=340282366920938463463374607431768211455",
@@ -285,6 +294,8 @@ mod tests {
         assert!(agrees("x=users", &Value::Str(text("users"))));
         assert!(agrees("x=users", &Value::Debug(text("\"users\""))));
         assert!(agrees("x=\"users\"", &Value::Debug(text("\"users\""))));
+        assert!(agrees("x=\"users\"", &Value::Str(text("users"))));
+        assert!(agrees("x = users", &Value::Str(text("users"))));
         assert!(agrees("x=Some(7)", &Value::Debug(text("Some(7)"))));
         assert!(agrees("x=true", &Value::Bool(true)));
         assert!(agrees("x=a=b", &Value::Str(text("a=b"))));
@@ -306,6 +317,14 @@ mod tests {
         assert_eq!(
             words("id!7"),
             r#"expected =, !=, >, <, >= or <=, at character 3: "!7""#
+        );
+        assert_eq!(
+            words("id==7"),
+            r#"expected a value behind =, at character 4: "=7""#
+        );
+        assert_eq!(
+            words("uri=~/users"),
+            r#"expected a value behind =, at character 5: "~/users""#
         );
         assert_eq!(
             words("größe>viel"),

@@ -8,9 +8,10 @@
 //! now, today, yesterday
 //! ```
 //!
-//! Days and times of day are those of the zone that is shown. A time of day means the last
-//! such before the last event, and as an end the first such after the first event. As an
-//! end, a day or a minute is meant to its last nanosecond.
+//! Days and times of day are those of the zone that is shown. A time of day is of a day on
+//! which there were events: as a beginning, the last such before the last event, and as an
+//! end the first such after the first event. As an end, a day, a minute or a second is meant
+//! to its last nanosecond.
 
 use std::fmt;
 
@@ -77,13 +78,15 @@ impl Moment {
 
     /// Nanoseconds since 1970, where it begins.
     pub(crate) fn beginning_ns(&self, zone: &TimeZone, covered: Covered) -> u64 {
-        let (_, last_ns) = covered.unwrap_or((0, 0));
+        let (first_ns, last_ns) = covered.unwrap_or((0, 0));
         match &self.meaning {
             Meaning::Daily(time, _) => {
-                let today = on_day_of(last_ns, 0, *time, zone);
-                match today {
-                    later if later > last_ns => on_day_of(last_ns, -1, *time, zone),
-                    earlier => earlier,
+                let [first_day, last_day] =
+                    [first_ns, last_ns].map(|day_ns| on_day_of(day_ns, *time, zone));
+                if last_day > last_ns && first_day <= last_ns {
+                    first_day
+                } else {
+                    last_day
                 }
             }
             _ => self.fixed_ns(zone, last_ns).0,
@@ -95,12 +98,13 @@ impl Moment {
         let (first_ns, last_ns) = covered.unwrap_or((0, 0));
         let (ns, for_ns) = match &self.meaning {
             Meaning::Daily(time, for_ns) => {
-                let today = on_day_of(first_ns, 0, *time, zone);
-                let ns = match today {
-                    earlier if earlier.saturating_add(*for_ns) < first_ns => {
-                        on_day_of(first_ns, 1, *time, zone)
-                    }
-                    later => later,
+                let [first_day, last_day] =
+                    [first_ns, last_ns].map(|day_ns| on_day_of(day_ns, *time, zone));
+                let is_over = |ns: u64| ns.saturating_add(*for_ns) <= first_ns;
+                let ns = if is_over(first_day) && !is_over(last_day) {
+                    last_day
+                } else {
+                    first_day
                 };
                 (ns, *for_ns)
             }
@@ -182,30 +186,29 @@ fn named(text: &str) -> Option<Meaning> {
     }
 }
 
-/// How long a time is that is typed to the minute, the second or a part of it.
+/// How long a time is that is typed to the minute, the second, or more exactly.
 fn length_ns(text: &str) -> u64 {
     let of_day = text.rsplit([' ', 'T', 't']).next().unwrap_or(text);
-    match (of_day.matches(':').count(), of_day.split_once(['.', ','])) {
-        (_, Some((_, part))) => {
-            let digits = part.len().min(9) as u32;
-            SECOND_NS / 10u64.pow(digits)
-        }
-        (1, None) => MINUTE_NS,
+    match of_day.matches(':').count() {
+        _ if of_day.contains(['.', ',']) => 1,
+        1 => MINUTE_NS,
         _ => SECOND_NS,
     }
 }
 
+/// The moment at which a clock shows a time; the first or the last one there is for what is
+/// out of reach.
 fn ns_of(at: DateTime, zone: &TimeZone) -> u64 {
     let zoned = at.to_zoned_datetime(zone.clone());
-    let ns = zoned.map_or(0, |zoned| zoned.timestamp().as_nanosecond());
-    u64::try_from(ns).unwrap_or(0)
+    let ns = zoned.map(|zoned| zoned.timestamp().as_nanosecond());
+    let ns = ns.unwrap_or(if at.year() < 1970 { 0 } else { i128::MAX });
+    u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
 }
 
-/// A time of day, so many days behind the day of a moment.
-fn on_day_of(ns: u64, days: i64, time: Time, zone: &TimeZone) -> u64 {
+/// A time of day, on the day of a moment.
+fn on_day_of(ns: u64, time: Time, zone: &TimeZone) -> u64 {
     let at = Timestamp::from_nanosecond(ns.into()).unwrap_or_default();
     let day = at.to_zoned_datetime(zone.clone()).date();
-    let day = day.checked_add(days.days()).unwrap_or(day);
     ns_of(day.to_datetime(time), zone)
 }
 
@@ -250,9 +253,12 @@ mod tests {
             (
                 "2025-11-24T00:00:00.5",
                 DAY + SECOND_NS / 2,
-                DAY + 600_000_000 - 1,
+                DAY + SECOND_NS / 2,
             ),
             ("2025-11-24", DAY, DAY + DAY_NS - 1),
+            ("1969-12-31 12:00", 0, MINUTE_NS - 1),
+            ("2555-01-01", u64::MAX, u64::MAX),
+            ("9999-12-31 00:00", u64::MAX, u64::MAX),
             ("01:30", DAY + 90 * MINUTE_NS, DAY + 91 * MINUTE_NS - 1),
         ] {
             assert_eq!(between(text, covered), (from, to), "{text}");
@@ -267,6 +273,12 @@ mod tests {
         assert_eq!(between("00:30", covered).0, DAY + HOUR / 2);
         assert_eq!(between("23:30", covered).1, DAY - HOUR / 2 + MINUTE_NS - 1);
         assert_eq!(between("00:30", covered).1, DAY + HOUR / 2 + MINUTE_NS - 1);
+        // Of a quarter of an hour: what lies beside it lets nothing through.
+        let (first, last) = (DAY + HOUR, DAY + HOUR + HOUR / 4);
+        assert!(between("02:00", (first, last)).0 > last);
+        assert!(between("00:30", (first, last)).1 < first);
+        assert!(between("00:30", (first, last)).0 < first);
+        assert!(between("02:00", (first, last)).1 > last);
     }
 
     #[test]

@@ -27,6 +27,11 @@ impl Pattern {
         built.map(Pattern).map_err(|error| error.to_string())
     }
 
+    /// Whether a text matches.
+    pub(crate) fn matches_text(&self, text: &str) -> bool {
+        self.0.is_match(text.as_bytes())
+    }
+
     /// Whether a message matches, as it was recorded.
     pub(crate) fn matches(&self, message: &Value<Borrowed<'_>>) -> bool {
         match message {

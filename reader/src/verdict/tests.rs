@@ -119,6 +119,28 @@ fn who_has_executed_another_program_has_ended_unless_a_cause_says_more() {
 }
 
 #[test]
+fn that_a_short_file_has_no_cause_tells_nothing() {
+    let mut recording = with([]);
+    let whole = recording.header.layout.file_bytes();
+    for (left, kind) in [
+        (4096, Kind::Unknown),
+        (12_287, Kind::Unknown),
+        (12_288, Kind::Killed),
+    ] {
+        recording.ledger.missing_bytes = whole - left;
+        let verdict = judge(&recording, &now(gone()));
+        assert_eq!(verdict.kind, kind, "{left}");
+        let missing = says(
+            &verdict,
+            "the part of the file that holds causes is missing",
+        );
+        assert_eq!(missing, kind == Kind::Unknown);
+    }
+    recording.ledger.missing_bytes = whole - 4096;
+    assert_eq!(judge(&recording, &now(runs())).kind, Kind::Alive);
+}
+
+#[test]
 fn gone_without_a_cause_is_killed() {
     let verdict = judged([]);
     assert_eq!(verdict.kind, Kind::Killed);

@@ -216,12 +216,11 @@ enum Lines<'s> {
 }
 
 impl<'s, W: Write> Writer<'s, W> {
-    /// Writes lines of so many recordings to `out`; where these are several, each line has
-    /// the name of its own.
+    /// Writes lines of so many recordings to `out`, each with the name of its own, if that
+    /// has one.
     pub(super) fn new(look: Look<'s>, names: &[String], out: W) -> Writer<'s, W> {
-        let several = names.len() > 1;
         let of = names.iter().map(|name| Of {
-            lines: Lines::new(&look, several.then_some(name)),
+            lines: Lines::new(&look, Some(name).filter(|name| !name.is_empty())),
             recording: None,
         });
         Writer {

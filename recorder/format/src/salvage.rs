@@ -33,7 +33,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
-use crate::header::Header;
+use crate::header::{Header, INCIDENTS_OFFSET};
 use crate::incident::Incident;
 use crate::site::{CallSite, Level};
 use crate::span::SpanId;
@@ -355,6 +355,13 @@ impl Recording {
         });
         // A damaged chain may loop, and must not do so for long.
         known.take(CONTEXT_MAX)
+    }
+
+    /// Whether the file ends before the part of it that holds causes does: that there is none
+    /// then tells nothing.
+    pub fn lacks_causes(&self) -> bool {
+        let whole = self.header.layout.file_bytes();
+        whole.saturating_sub(self.ledger.missing_bytes) < INCIDENTS_OFFSET
     }
 
     /// Its end, where the last entry is of that moment.
