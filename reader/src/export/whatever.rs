@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::Command;
 
 use clap::Parser;
@@ -143,18 +144,7 @@ proptest! {
         let metadata = fs::read_to_string(directory.path().join("metadata")).unwrap();
         let hazard = metadata.chars().find(|&c| is_hazard(c) && c != '\n' && c != '\t');
         prop_assert_eq!(hazard, None);
-        let stream = fs::read(directory.path().join("stream")).unwrap();
-        let mut rest = &stream[..];
-        let mut last = 0;
-        while !rest.is_empty() {
-            let number = |at: usize| u64::from_le_bytes(rest[at..at + 8].try_into().unwrap());
-            prop_assert_eq!(&rest[..4], &[0xc1, 0x1f, 0xfc, 0xc1]);
-            let (begin, end, bits) = (number(24), number(32), number(40));
-            prop_assert!(last <= begin && begin <= end && end <= i64::MAX as u64);
-            prop_assert_eq!(bits, number(48));
-            last = end;
-            rest = &rest[bits as usize / 8..];
-        }
+        packets(directory.path());
     }
 
     #[test]
@@ -171,6 +161,33 @@ proptest! {
         let mut tracks = Tracks::new(&survey, &export.wanted, Law::default());
         write_to(&mut *reading.entries, &export.wanted, &mut tracks).unwrap();
     }
+}
+
+/// How many packets a trace has, each of which says how long it is and when it begins.
+fn packets(directory: &Path) -> usize {
+    let stream = fs::read(directory.join("stream")).unwrap();
+    let mut rest = &stream[..];
+    let (mut packets, mut last) = (0, 0);
+    while !rest.is_empty() {
+        let number = |at: usize| u64::from_le_bytes(rest[at..at + 8].try_into().unwrap());
+        assert_eq!(rest[..4], [0xc1, 0x1f, 0xfc, 0xc1]);
+        let (begin, end, bits) = (number(24), number(32), number(40));
+        assert!(last <= begin && begin <= end && end <= i64::MAX as u64);
+        assert_eq!(bits, number(48));
+        last = end;
+        rest = &rest[bits as usize / 8..];
+        packets += 1;
+    }
+    packets
+}
+
+#[test]
+fn many_events_are_several_packets() {
+    let mut recording = fixture::recording();
+    let entries = recording.entries.iter().cycle().take(12_000);
+    recording.entries = entries.cloned().collect();
+    let directory = traced(&recording, &["--all"]);
+    assert!(packets(directory.path()) > 2);
 }
 
 fn traced(recording: &Recording, more: &[&str]) -> tempfile::TempDir {
