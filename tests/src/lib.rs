@@ -18,6 +18,7 @@ pub mod disk;
 pub mod divide;
 pub mod exports;
 pub mod footprint;
+pub mod golden;
 pub mod guest;
 pub mod image;
 pub mod mayfly;
