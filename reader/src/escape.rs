@@ -146,29 +146,11 @@ fn push_hex(out: &mut Vec<u8>, byte: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regex::Regex;
-
-    /// What is to be seen nowhere, as somebody else's tables of Unicode have it.
-    fn forbidden() -> Regex {
-        let classes = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]";
-        Regex::new(classes).unwrap()
-    }
-
-    /// The bytes that UTF-8 would have for a number, surrogates included.
-    fn encoded(point: u32) -> Vec<u8> {
-        match char::from_u32(point) {
-            Some(c) => c.to_string().into_bytes(),
-            None => vec![
-                0xe0 | (point >> 12) as u8,
-                0x80 | (point >> 6 & 63) as u8,
-                0x80 | (point & 63) as u8,
-            ],
-        }
-    }
+    use crate::fixture::{any_byte, encoded, misleading};
 
     #[test]
     fn of_all_code_points_none_that_misleads_comes_through() {
-        let forbidden = forbidden();
+        let forbidden = misleading();
         for point in 0..0x11_0000 {
             let bytes = encoded(point);
             let out = escape(&bytes);
@@ -219,17 +201,10 @@ mod tests {
 
     #[test]
     fn no_bytes_get_through_as_a_control() {
-        let (forbidden, mut state) = (forbidden(), 1u64);
+        let (forbidden, mut state) = (misleading(), 1u64);
         for _ in 0..20_000 {
-            let bytes: Vec<u8> = (0..16).map(|_| next(&mut state)).collect();
+            let bytes: Vec<u8> = (0..16).map(|_| any_byte(&mut state)).collect();
             assert!(!forbidden.is_match(&escape(&bytes)), "{bytes:?}");
         }
-    }
-
-    fn next(state: &mut u64) -> u8 {
-        *state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (*state >> 56) as u8
     }
 }

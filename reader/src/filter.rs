@@ -172,6 +172,7 @@ impl Arguments {
             )));
         }
         Ok(Filter {
+            is_any: self.is_empty(),
             asked: self.clone(),
             spans,
             since_ns: since_ns.unwrap_or(0),
@@ -184,6 +185,8 @@ impl Arguments {
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
     asked: Arguments,
+    /// Whether nothing was asked for.
+    is_any: bool,
     spans: bool,
     since_ns: u64,
     until_ns: u64,
@@ -199,6 +202,9 @@ impl Filter {
     pub(crate) fn passes(&self, recording: &Recording, entry: &Entry) -> bool {
         if entry.what != What::Event && !self.spans {
             return false;
+        }
+        if self.is_any {
+            return true;
         }
         if entry.wall_ns < self.since_ns || entry.wall_ns > self.until_ns {
             return false;

@@ -1,6 +1,7 @@
 //! A small recording for tests, with one of everything.
 
 mod any;
+mod misleading;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use ttlog_format::span::SpanId;
 use ttlog_format::value::{Field, Text, Value};
 
 pub(crate) use any::any_recording;
+pub(crate) use misleading::{any_byte, encoded, misleading};
 
 pub(crate) const NAMESPACE: u64 = 4_026_531_836;
 pub(crate) const START_TIME: u64 = 99;

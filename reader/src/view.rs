@@ -221,7 +221,8 @@ pub(crate) fn show_readings<'l, 'p: 'l>(
             return Ok(());
         }
         drop(readings);
-        follow::follow(&followed, asked, &filter, show, seen)
+        follow::follow(&followed, asked, &filter, show, seen);
+        Ok(())
     })?;
     let events = seen
         .ledgers

@@ -10,7 +10,7 @@ use ttlog_format::value::{Field, Text, Value};
 use ttlog_format::verdict::{Kind, Verdict, Who};
 
 use super::{Arguments, Command};
-use crate::fixture;
+use crate::fixture::{self, any_byte, encoded};
 use crate::input::Opened;
 use crate::reading::{Reading, of_recording};
 use crate::{export, info, list, postmortem, spans, stats, view};
@@ -190,22 +190,10 @@ fn field(index: u8, value: Value) -> Field {
     Field { index, value }
 }
 
-/// What is to be seen nowhere, as somebody else's tables of Unicode have it; the ends of
-/// lines are ours.
+/// What is to be seen nowhere; the ends of lines are ours.
 fn forbidden() -> Regex {
-    Regex::new(r"[[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]--\n]").unwrap()
-}
-
-/// The bytes that UTF-8 would have for a number, surrogates included.
-fn encoded(point: u32) -> Vec<u8> {
-    match char::from_u32(point) {
-        Some(c) => c.to_string().into_bytes(),
-        None => vec![
-            0xe0 | (point >> 12) as u8,
-            0x80 | (point >> 6 & 63) as u8,
-            0x80 | (point & 63) as u8,
-        ],
-    }
+    let misleading = fixture::misleading();
+    Regex::new(&format!("[{misleading}--\\n]")).unwrap()
 }
 
 #[test]
@@ -225,18 +213,11 @@ fn no_bytes_that_mislead_reach_a_terminal() {
     while texts < 1_000_000 {
         let bytes = || {
             texts += 1;
-            let len = next(&mut state) % 24;
-            (0..len).map(|_| next(&mut state)).collect()
+            let len = any_byte(&mut state) % 24;
+            (0..len).map(|_| any_byte(&mut state)).collect()
         };
         Told::of(bytes, 20_000).misleads_nobody(&forbidden);
     }
-}
-
-fn next(state: &mut u64) -> u8 {
-    *state = state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 56) as u8
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! The law: who is seen dead before its recording is read has written all of it. So the
 //! last time is the one before which the process was gone.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -31,6 +32,8 @@ const LONGEST: Duration = Duration::from_millis(100);
 
 /// A recording that is followed.
 struct Followed<'l, 'p> {
+    /// Its number among those that were asked for.
+    of: usize,
     located: &'l Located<'p>,
     mark: Mark,
     /// Events that were told, and those that were overwritten before the first look.
@@ -39,69 +42,83 @@ struct Followed<'l, 'p> {
     /// Events that were overwritten before they were told.
     missed: u64,
     ledger: Ledger,
-    /// What became of its process, once that has ended.
+    /// Whether there is no more to come, and what became of its process.
+    is_over: bool,
     end: Option<String>,
 }
 
 /// Has all shown that is recorded until the processes have ended, or somebody has seen
 /// enough.
-///
-/// # Errors
-/// One of them cannot be read.
 pub(super) fn follow(
     located: &[(usize, &Located<'_>)],
     asked: &Arguments,
     filter: &Filter,
     show: Show<'_>,
     seen: &mut Seen,
-) -> Result<(), Error> {
+) {
     let interrupted = interrupt::noted();
-    let mut followed: Vec<(usize, Followed<'_, '_>)> = located
+    let followed = located
         .iter()
-        .map(|&(of, it)| (of, Followed::new(it)))
-        .collect();
-    let mut is_looked_at = true;
-    let mut last = asked.lines;
+        .map(|&(of, located)| Followed::new(of, located));
+    let mut followed: Vec<Followed<'_, '_>> = followed.collect();
+    let is_looked_at = Cell::new(true);
+    let show: Show<'_> = &mut |batch| {
+        is_looked_at.set(show(batch));
+        is_looked_at.get()
+    };
     let mut wait = SHORTEST;
     for round in 0.. {
-        let mut readings = Vec::new();
-        for (of, followed) in followed.iter_mut().filter(|(_, it)| it.end.is_none()) {
-            readings.push((*of, followed.read_on()?));
-        }
-        let mut merged = Merged::new(readings, round);
-        let mut shown = |batch: super::lines::Batch<'_>| {
-            is_looked_at = show(batch);
-            is_looked_at
-        };
-        match last {
-            Some(most) => merged.show_last(most, filter, &mut shown),
-            None => merged.show_all(filter, &mut shown),
-        }
-        seen.errors.append(&mut merged.errors);
-        let told = merged.events.iter().sum::<u64>();
-        last = last.filter(|_| told == 0);
-        let events = merged.events.iter();
-        for ((of, reading), &events) in merged.readings.iter().zip(events) {
-            let own = followed.iter_mut().find(|(number, _)| number == of);
-            if let Some((_, followed)) = own {
-                followed.account_for(reading, events);
-            }
-        }
-        let is_over = followed.iter().all(|(_, it)| it.end.is_some());
-        if is_over || !is_looked_at || is_set(&interrupted) {
+        // What was there at the first look is told by the second, if not by the first.
+        let last = asked.lines.filter(|_| round < 2);
+        let told = look(&mut followed, round, last, filter, show, seen);
+        let is_over = followed.iter().all(|it| it.is_over) || is_set(&interrupted);
+        if is_over || !is_looked_at.get() {
             break;
         }
-        wait = if told > 0 || round == 0 {
-            SHORTEST
-        } else {
-            LONGEST.min(wait * 2)
+        wait = match told {
+            0 if round > 0 => LONGEST.min(wait * 2),
+            _ => SHORTEST,
         };
         thread::sleep(wait);
     }
-    for (_, followed) in followed {
+    for followed in followed {
         followed.tell(seen);
     }
-    Ok(())
+}
+
+/// Has shown what there is since the last look, and of that the `last` alone if so many
+/// are wanted; returns how many events were told.
+fn look(
+    followed: &mut [Followed<'_, '_>],
+    round: u64,
+    last: Option<usize>,
+    filter: &Filter,
+    show: Show<'_>,
+    seen: &mut Seen,
+) -> u64 {
+    let mut readings = Vec::new();
+    for followed in followed.iter_mut().filter(|it| !it.is_over) {
+        match followed.read_on() {
+            Ok(reading) => readings.push((followed.of, reading)),
+            Err(error) => {
+                followed.is_over = true;
+                seen.errors.push(error);
+            }
+        }
+    }
+    let mut merged = Merged::new(readings, round);
+    match last {
+        Some(most) => merged.show_last(most, filter, show),
+        None => merged.show_all(filter, show),
+    }
+    seen.errors.append(&mut merged.errors);
+    for ((of, reading), &events) in merged.readings.iter().zip(&merged.events) {
+        let own = followed.iter_mut().find(|followed| followed.of == *of);
+        if let Some(followed) = own {
+            followed.account_for(reading, events);
+        }
+    }
+    merged.events.iter().sum()
 }
 
 fn is_set(flag: &AtomicBool) -> bool {
@@ -109,14 +126,16 @@ fn is_set(flag: &AtomicBool) -> bool {
 }
 
 impl<'l, 'p> Followed<'l, 'p> {
-    fn new(located: &'l Located<'p>) -> Followed<'l, 'p> {
+    fn new(of: usize, located: &'l Located<'p>) -> Followed<'l, 'p> {
         Followed {
+            of,
             located,
             mark: Mark::default(),
             told: 0,
             lost_before: None,
             missed: 0,
             ledger: Ledger::default(),
+            is_over: false,
             end: None,
         }
     }
@@ -146,6 +165,7 @@ impl<'l, 'p> Followed<'l, 'p> {
         self.missed = self.missed.max(missed);
         let verdict = reading.verdict();
         if verdict.kind != Kind::Alive || reading.made.is_some() {
+            self.is_over = true;
             self.end = Some(verdict_words(&recording.header, &verdict));
         }
     }
