@@ -64,6 +64,20 @@ pub(crate) struct Column {
     pub(crate) weight: u8,
 }
 
+/// Columns, of which those that show what rows are in order by are left out last.
+pub(crate) fn keeping(columns: &[Column], ordering: &[Column]) -> Vec<Column> {
+    let is_kept = |column: &Column| ordering.iter().any(|it| it.head == column.head);
+    let columns = columns.iter().map(|&column| Column {
+        weight: if is_kept(&column) {
+            u8::MAX
+        } else {
+            column.weight
+        },
+        ..column
+    });
+    columns.collect()
+}
+
 /// What stands over the rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heads<'h> {
@@ -289,6 +303,19 @@ mod tests {
             let lines = table(Some(width));
             assert!(lines.iter().all(|line| line.width() <= width), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn what_rows_are_in_order_by_goes_last() {
+        let columns = [("events", 3), ("bytes", 4), ("per s", 1)];
+        let columns = columns.map(|(head, weight)| Column { head, weight });
+        let kept = keeping(&columns, &columns[2..]);
+        for room in 0..20 {
+            let shown = shown(&kept, &[6, 5, 5], 1, Some(room));
+            assert!(shown.contains(&2), "{shown:?} in {room}");
+        }
+        assert_eq!(shown(&kept, &[6, 5, 5], 1, Some(15)), [1, 2]);
+        assert_eq!(shown(&columns, &[6, 5, 5], 1, Some(16)), [0, 1]);
     }
 
     #[test]

@@ -17,8 +17,8 @@
 //! id    thread  written  readable  overwritten  dropped  torn  covers   silent
 //! ────────────────────────────────────────────────────────────────────────────
 //! 4711  main         19         5           14        0     0    0 ns    1.9 s
-//! 4713  worker    30944     25339         5605        0     0   1.6 s  41.2 µs
-//!       all       30963     25344         5619        0     0
+//! 4713  worker   30,944    25,339        5,605        0     0   1.6 s  41.2 µs
+//!       all      30,963    25,344        5,619        0     0
 //!
 //! counted        exactly
 //! damage         none
@@ -26,7 +26,7 @@
 //!
 //! `covers` is the time from a thread's first readable entry to its last, `silent`
 //! that from its last to the end of the recording. Where a terminal has no room for all
-//! of a table, the columns that say least are left out.
+//! of a table, the columns that say least are left out: what was lost is told longest.
 //!
 //! Counts are of events, and `written` is the sum of the four others. Where a
 //! lost block makes a total a lower bound, `counted` says so. Of the rest of the account
@@ -439,8 +439,26 @@ fn capacity(opened: &Opened) -> String {
     format!("{taken} of the {asked} asked for: {}", header.limited_by)
 }
 
-/// Its columns that can be done without, the first first: most often they are 0.
-const SPARE: [&str; 5] = ["torn", "dropped", "overwritten", "written", "covers"];
+/// Its columns that can be done without, the first first. Those of what was lost are
+/// before or behind them: nobody misses what is 0, and what is not is told longest.
+const SPARE: [&str; 4] = ["covers", "silent", "readable", "written"];
+
+fn spare(threads: &[Thread], all: &Counts) -> Vec<&'static str> {
+    let counts = threads.iter().map(|thread| &thread.counts).chain([all]);
+    let is_any = |of: fn(&Counts) -> u64| counts.clone().any(|counts| of(counts) > 0);
+    let lost = [
+        ("torn", is_any(|counts| counts.torn)),
+        ("dropped", is_any(|counts| counts.dropped)),
+        ("overwritten", is_any(|counts| counts.overwritten)),
+    ];
+    let those = |lost_any: bool| {
+        let those = lost
+            .into_iter()
+            .filter(move |&(_, is_any)| is_any == lost_any);
+        those.map(|(name, _)| name)
+    };
+    those(false).chain(SPARE).chain(those(true)).collect()
+}
 
 fn threads(opened: &Opened, width: Option<usize>) -> String {
     let recording = &opened.recording;
@@ -467,7 +485,8 @@ fn threads(opened: &Opened, width: Option<usize>) -> String {
     }
     let all = &recording.ledger.counts;
     rows.push(row(String::new(), "all".into(), all, Default::default()));
-    fitted(&header, &rows, 2, &SPARE, width)
+    let spare = spare(&recording.threads, all);
+    fitted(&header, &rows, 2, &spare, width)
 }
 
 fn of_counts(counts: &Counts) -> [String; 5] {
@@ -478,7 +497,7 @@ fn of_counts(counts: &Counts) -> [String; 5] {
         dropped,
         torn,
     } = *counts;
-    [written, readable, overwritten, dropped, torn].map(|count| count.to_string())
+    [written, readable, overwritten, dropped, torn].map(count)
 }
 
 /// How much time a thread's readable entries cover, and how long before the end the
@@ -513,7 +532,7 @@ fn tell_account(ledger: &Ledger, page: &mut Page) {
         ("spans without a slot", ledger.spans_without_slot),
         ("call sites without room", ledger.sites_without_room),
         ("events without a call site", ledger.events_without_site),
-        ("incidents", ledger.incidents),
+        ("panics and snapshot requests", ledger.incidents),
         ("snapshots not made", ledger.snapshots_skipped),
         ("stretches that lost their file", ledger.lost_stretches),
         ("failed syncs", ledger.failed_syncs),
@@ -619,12 +638,44 @@ mod tests {
             let text = told(&opened, width);
             let widest = text.lines().map(UnicodeWidthStr::width).max();
             assert!(widest <= Some(width), "{width}:\n{text}");
-            assert!(text.contains("a-thread-of-15c") && text.contains("9999999"));
+            assert!(text.contains("a-thread-of-15c") && text.contains("9,999,999"));
         }
         assert!(SPARE.iter().all(|name| told(&opened, 200).contains(name)));
-        assert!(told(&opened, 60).contains("readable"));
+        assert!(told(&opened, 64).contains("written  overwritten  dropped\n"));
         opened.path = format!("/{}", "long/".repeat(20)).into();
         assert!(told(&opened, 60).contains(&"long/".repeat(20)));
+    }
+
+    #[test]
+    fn what_was_lost_is_told_longest() {
+        let mut opened = opened();
+        opened.recording.threads[0].name = "worker-1".into();
+        let heads = |opened: &Opened, width| {
+            let table = threads(opened, Some(width));
+            let heads = table.lines().next().unwrap_or_default().to_owned();
+            heads
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let narrow = heads(&opened, 36);
+        assert_eq!(narrow, ["id", "thread", "overwritten", "dropped"]);
+        opened.recording.ledger.counts.torn = 1;
+        let narrow = heads(&opened, 42);
+        assert_eq!(narrow, ["id", "thread", "overwritten", "dropped", "torn"]);
+        let none = Counts::default();
+        opened.recording.ledger.counts = none;
+        opened.recording.threads[0].counts = none;
+        let narrow = heads(&opened, 30);
+        assert_eq!(narrow, ["id", "thread", "written"]);
+    }
+
+    #[test]
+    fn incidents_are_named_by_what_is_counted() {
+        let mut opened = opened();
+        opened.recording.ledger.incidents = 2;
+        let text = told(&opened, 80);
+        assert!(text.contains("panics and snapshot requests: 2"), "{text}");
     }
 
     #[test]

@@ -24,8 +24,9 @@
 //! in the temporary directory as well. Without it a line says how many there are. Such
 //! lines, and what to run next, are for a terminal: they go to stderr, if both are one.
 //!
-//! One that cannot be read is told of on stderr and keeps no other back. Where there
-//! is none at all, that is said, and is no failure. Where a terminal is narrow, columns
+//! A file that is named is listed, whatever its name. One that cannot be read is told of
+//! on stderr and keeps no other back. Where there is none at all, that is said, with the
+//! directories in those that were named that hold some, and is no failure. Where a terminal is narrow, columns
 //! that can be done without are left out; a path is whole.
 //!
 //! `-o json` writes one object a line: `path`, `kind` (`recording` or `snapshot`), `pid`,
@@ -51,10 +52,13 @@ use crate::json;
 use crate::measure::{cut, now_ns, short_moment, size};
 use crate::output::{Look, Output, terminal_width};
 use crate::signal;
-use crate::text::{Style, age, utc};
+use crate::text::{Style, age, count, utc};
 
 /// Characters of a name that a line has room for.
 const NAME_MAX: usize = 14;
+
+/// Directories that are named where there is nothing in those that were asked for.
+const BELOW_MAX: usize = 3;
 
 /// And of why a snapshot was made: a panic's message has no end of its own.
 const WHY_MAX: usize = 40;
@@ -66,11 +70,13 @@ Examples:
   ttlog-reader list                       your recordings; as root, those of every user
   ttlog-reader list /var/lib/payments     those in a directory
   ttlog-reader list --snapshots           snapshots, too
+  ttlog-reader list /srv/*/ttlog/*.ring   files
   ttlog-reader list -o json | jq -r 'select(.verdict.kind == \"signal\").path'")]
 pub(crate) struct Arguments {
-    /// Directories of recordings [default: TTLOG_DIR, and where recorders record by default]
-    #[arg(value_name = "DIR")]
-    directories: Vec<OsString>,
+    /// Directories of recordings, and files [default: TTLOG_DIR, and where recorders record by
+    /// default]
+    #[arg(value_name = "PATH")]
+    inputs: Vec<OsString>,
 
     /// List snapshots, too
     #[arg(short, long)]
@@ -95,16 +101,21 @@ pub(crate) struct Findings {
     left_out: Vec<(PathBuf, usize)>,
     /// Directories that could not be read.
     pub(crate) errors: Vec<Error>,
+    /// Where there is none: the directories in those that were named that hold some.
+    below: Vec<PathBuf>,
 }
 
 /// Finds the recordings that are asked for.
 pub(crate) fn find(asked: &Arguments) -> Findings {
-    let by_default = asked.directories.is_empty();
-    let directories = match by_default {
-        true => default_directories(),
-        false => asked.directories.iter().map(PathBuf::from).collect(),
+    let by_default = asked.inputs.is_empty();
+    let named = asked.inputs.iter().map(PathBuf::from);
+    let (files, named): (Vec<PathBuf>, Vec<PathBuf>) = named.partition(|path| is_file(path));
+    let directories = if by_default {
+        default_directories()
+    } else {
+        named
     };
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<Found> = files.into_iter().map(named_one).collect();
     let mut errors = Vec::new();
     for directory in &directories {
         match find::all_in(directory, None, RECORDING) {
@@ -122,13 +133,46 @@ pub(crate) fn find(asked: &Arguments) -> Findings {
         }
     }
     found.sort_by(|a, b| (b.timestamp, &b.path).cmp(&(a.timestamp, &a.path)));
+    let below = match found.is_empty() && !by_default {
+        true => directories.iter().flat_map(|it| below(it)).collect(),
+        false => Vec::new(),
+    };
     Findings {
         by_default,
+        below,
         directories,
         paths: found.into_iter().map(|found| found.path).collect(),
         left_out,
         errors,
     }
+}
+
+/// Whether it is there and no directory: whether it is a recording is found out when it
+/// is read.
+fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_dir())
+}
+
+/// A file that was named; one whose name does not say since when goes last.
+fn named_one(path: PathBuf) -> Found {
+    let timestamp = find::millis_of_name(&path).unwrap_or(0);
+    Found { timestamp, path }
+}
+
+/// The directories in a directory that hold recordings, by name.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|it| it.is_dir());
+    let holds_some = |path: &PathBuf| {
+        let there = find::all_in(path, None, RECORDING);
+        there.is_ok_and(|mut there| there.next().is_some())
+    };
+    let entries = entries.flatten().filter(is_directory);
+    let mut found: Vec<PathBuf> = entries.map(|it| it.path()).filter(holds_some).collect();
+    found.sort();
+    found
 }
 
 /// The snapshots beside recordings; by default also those in the places for snapshots.
@@ -225,8 +269,28 @@ impl Findings {
         }
         Some(match self.places() {
             none if none.is_empty() => "no recordings: there is no default place yet".into(),
-            places => format!("no recordings in {places}"),
+            places => format!("no recordings in {places}{}", self.further_down()),
         })
+    }
+
+    /// `, but in directories there: /var/lib/a, /var/lib/b and 3 more`
+    fn further_down(&self) -> String {
+        let shown: Vec<String> = self
+            .below
+            .iter()
+            .take(BELOW_MAX)
+            .map(|it| shown(it))
+            .collect();
+        let (there, shown) = match self.below.len() {
+            0 => return String::new(),
+            1 => ("a directory", shown.join(", ")),
+            _ => ("directories", shown.join(", ")),
+        };
+        let more = match self.below.len().saturating_sub(BELOW_MAX) {
+            0 => String::new(),
+            more => format!(" and {} more", count(more)),
+        };
+        format!(", but in {there} there: {shown}{more}")
     }
 
     /// What is not in the list, and where it was looked for.
@@ -632,6 +696,60 @@ mod tests {
             found,
             ["ttlog-0", "ttlog-1000"].map(|name| place.path().join(name))
         );
+    }
+
+    #[test]
+    fn a_file_that_is_named_is_listed_among_the_others() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (directory, name) in [
+            (&one, "ttlog-1-100.ring"),
+            (&one, "ttlog-2-200.ring"),
+            (&two, "ttlog-3-150.bin"),
+            (&two, "copy"),
+        ] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        let named = ["copy", "ttlog-3-150.bin"].map(|name| two.path().join(name));
+        let found = find(&asked(&[&named[0], one.path(), &named[1]], &[]));
+        assert!(found.errors.is_empty());
+        let names = found.paths.iter();
+        let names: Vec<_> = names
+            .filter_map(|path| path.file_name()?.to_str())
+            .collect();
+        let newest_first = [
+            "ttlog-2-200.ring",
+            "ttlog-3-150.bin",
+            "ttlog-1-100.ring",
+            "copy",
+        ];
+        assert_eq!(names, newest_first);
+    }
+
+    #[test]
+    fn where_there_is_none_directories_one_level_down_that_hold_some_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let words = || {
+            let found = find(&asked(&[directory.path()], &[]));
+            let words = found.none().unwrap();
+            words.replace(&directory.path().display().to_string(), "DIR")
+        };
+        for name in ["empty", "a/b"] {
+            fs::create_dir_all(directory.path().join(name)).unwrap();
+        }
+        fs::write(directory.path().join("a/b/ttlog-1-100.ring"), "").unwrap();
+        assert_eq!(words(), "no recordings in DIR");
+        fs::write(directory.path().join("a/ttlog-1-100.ring"), "").unwrap();
+        assert_eq!(
+            words(),
+            "no recordings in DIR, but in a directory there: DIR/a"
+        );
+        for name in ["c", "d", "e", "f"] {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("ttlog-1-100.ring"), "").unwrap();
+        }
+        let all = "but in directories there: DIR/a, DIR/c, DIR/d and 2 more";
+        assert!(words().ends_with(all), "{}", words());
     }
 
     #[test]

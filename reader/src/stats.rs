@@ -4,7 +4,7 @@
 //! ```text
 //! $ ttlog-reader stats 4711
 //! payments (pid 4711): 48,256 events and 83,134 records of spans are readable, 8.5
-//! MiB. The last 1.6 s are covered, since 22:13:18.646, at 29,516 events and 5.2 MiB
+//! MiB. The last 1.6 s are complete, since 22:13:18.646, at 29,516 events and 5.2 MiB
 //! a second; 8,686 older events overwritten.
 //! Most bytes are of the target hyper::proto (61.0 %), and of DEBUG src/conn.rs:88
 //! "flushed 90 bytes" (40.1 %).
@@ -35,9 +35,10 @@
 //! record that names them; the beginnings and ends of blocks are nobody's. Of a snapshot,
 //! which has neither, it is about so many: those that the records would take.
 //!
-//! The time that is covered begins where the last of the threads begins of which
+//! The time that is complete begins where the last of the threads begins of which
 //! something is overwritten: a quiet thread's last words may be hours older, and count,
-//! but there are gaps between them and the others'. Rates are over that time.
+//! but there are gaps between them and the others'. Rates are over that time. (What `list`
+//! and `postmortem` call covered is longer: all since the first entry that is readable.)
 //!
 //! Without something that takes a share s of the bytes, the same ring reaches back 1/(1-s)
 //! times as far, about. Where a call site takes a fifth or more, else a target, the filter
@@ -45,15 +46,18 @@
 //! a directive for that target, one level below. What that costs is told, too: other
 //! targets of that beginning are silenced with it.
 //!
+//! `per s` is of events and records of spans together, and so are the orders `events` and
+//! `rate`.
+//!
 //! A call site is a line of code. One that says something is named by its first message,
 //! or its fields; a span's by its name. A span's row tells of the records about it, and
 //! of the events directly in it.
 //!
 //! On a terminal, tables are fitted to its width: names are cut, and numbers that say less
-//! are left out. `--by` shows one table whole.
+//! are left out, those last by which rows are in order. `--by` shows one table whole.
 //!
 //! `-o json` writes one object for each recording: `name`, `pid`, `path`, `from`, `ends`,
-//! `covered_ns`, `reaches_to` (`beginning`, `overwritten`, or the `window` of a snapshot),
+//! `complete_ns`, `reaches_to` (`beginning`, `overwritten`, or the `window` of a snapshot),
 //! `events`, `span_records`, `bytes`, `bytes_are_exact`, `events_per_s`, `bytes_per_s`,
 //! `ledger`, and
 //!
@@ -64,7 +68,7 @@
 //!   `event_bytes`. The `span` of events that are in none is null;
 //! - `advice`: null, or `filter` (null where the one in force is not known whole),
 //!   `directive`, what would not have been recorded (`events`, `span_records`, `share`), and
-//!   about how far back the ring would reach, `covered_ns` (null: more than 100 times as
+//!   about how far back the ring would reach, `complete_ns` (null: more than 100 times as
 //!   far).
 
 use std::ffi::OsString;
@@ -106,9 +110,6 @@ pub(crate) struct Arguments {
     #[arg(value_name = "RECORDING", required = true)]
     pub(crate) inputs: Vec<OsString>,
 
-    #[command(flatten)]
-    filter: filter::Arguments,
-
     /// Show one table, whole [default: the beginnings of all]
     #[arg(long, value_enum)]
     by: Option<By>,
@@ -131,6 +132,10 @@ pub(crate) struct Arguments {
     /// Fit lines into so many columns [default: the terminal's, else they are whole]
     #[arg(long, value_name = "COLUMNS")]
     width: Option<u16>,
+
+    // Last, since its heading holds for what comes after it.
+    #[command(flatten)]
+    filter: filter::Arguments,
 }
 
 /// A recording, of which everything has been counted that was asked for.
@@ -200,7 +205,7 @@ fn count(reading: &mut Reading<'_>, asked: &Arguments) -> Result<(Tallies, Reach
         let (entry, recording) = (reading.entries.told(), reading.entries.recording());
         if filter.passes(recording, entry) {
             let room = reading.entries.room();
-            tallies.add(recording, entry, room, reach.covers(entry.wall_ns));
+            tallies.add(recording, entry, room, reach.is_complete_at(entry.wall_ns));
         }
     }
     Ok((tallies, reach))
@@ -280,7 +285,7 @@ mod tests {
     fn it_is_told_in_sentences_and_tables() {
         let text = written(&fixture::recording(), &["--width", "80", "--color=never"]);
         let expected = r#"payments (pid 4711): 4 events and 2 records of spans are readable, about 416 B.
-The last 5.0 ms are covered, since 22:13:20.000, at 800 events and 81.2 KiB a
+The last 5.0 ms are complete, since 22:13:20.000, at 800 events and 81.2 KiB a
 second; 1 older event overwritten, 1 dropped.
 Most bytes are of the target app::auth (57.7 %), and of WARN client.rs:88
 "connection reset" (30.8 %).
@@ -301,20 +306,20 @@ DEBUG  src/auth.rs:7 span query               1   32 B   7.7 %    200   6.2 KiB
 level  events  of spans  bytes   share  per s   bytes/s
 ───────────────────────────────────────────────────────
 WARN        1         0  128 B  30.8 %    200  25.0 KiB
-INFO        1         1  112 B  26.9 %    200  21.8 KiB
+INFO        1         1  112 B  26.9 %    400  21.8 KiB
 ERROR       1         0   96 B  23.1 %    200  18.7 KiB
 ?           1         0   48 B  11.5 %    200   9.3 KiB
-DEBUG       0         1   32 B   7.7 %      0   6.2 KiB
+DEBUG       0         1   32 B   7.7 %    200   6.2 KiB
 
 target         events  of spans  bytes   share  per s   bytes/s
 ───────────────────────────────────────────────────────────────
-app::auth           2         2  240 B  57.7 %    400  46.8 KiB
+app::auth           2         2  240 B  57.7 %    800  46.8 KiB
 hyper::client       1         0  128 B  30.8 %    200  25.0 KiB
 ?                   1         0   48 B  11.5 %    200   9.3 KiB
 
 thread           events  of spans  bytes    share  per s   bytes/s
 ──────────────────────────────────────────────────────────────────
-worker-1 (4712)       4         2  416 B  100.0 %    800  81.2 KiB
+worker-1 (4712)       4         2  416 B  100.0 %  1,200  81.2 KiB
 
 span          records  bytes  events in  bytes in   share
 ─────────────────────────────────────────────────────────
@@ -337,7 +342,7 @@ request             1   56 B          0       0 B  13.5 %
             (&object["bytes"], &object["bytes_are_exact"]),
             (&416.into(), &false.into())
         );
-        assert_eq!(object["covered_ns"], 5_000_000);
+        assert_eq!(object["complete_ns"], 5_000_000);
         assert_eq!(object["events_per_s"], 800.0);
         assert_eq!(object["ledger"]["overwritten"], 1);
         let bytes = |table| column(&object, table, "bytes");
@@ -381,7 +386,7 @@ request             1   56 B          0       0 B  13.5 %
             (&advice["events"], &advice["span_records"]),
             (&1.into(), &0.into())
         );
-        assert_eq!(advice["covered_ns"], 5_000_000 * 416 / 288);
+        assert_eq!(advice["complete_ns"], 5_000_000 * 416 / 288);
         assert_eq!(object(&["-p", "warn"])["advice"], json!(null));
     }
 
@@ -422,7 +427,7 @@ request             1   56 B          0       0 B  13.5 %
         );
         let late = object(&["--since", "-1ms"]);
         assert_eq!(
-            (&late["events"], &late["covered_ns"]),
+            (&late["events"], &late["complete_ns"]),
             (&2.into(), &1_000_000.into())
         );
         assert_eq!(late["events_per_s"], 2_000.0);
@@ -454,6 +459,39 @@ request             1   56 B          0       0 B  13.5 %
                 assert!(!line.chars().any(is_hazard), "{line:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_rows_are_in_order_by_is_not_left_out() {
+        for (sort, by, head) in [
+            ("rate", "call-site", "per s"),
+            ("rate", "target", "per s"),
+            ("events", "target", "of spans"),
+            ("bytes", "level", "bytes"),
+            ("events", "span", "events in"),
+            ("bytes", "span", "share"),
+        ] {
+            let asked = ["--sort", sort, "--by", by, "--width", "40"];
+            let text = written(&fixture::recording(), &asked);
+            let mut lines = text.lines().skip_while(|line| !line.is_empty());
+            let heads = lines.nth(1).unwrap_or_default();
+            assert!(heads.contains(head), "{sort} {by}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_commands_own_options_do_not_stand_among_the_filters() {
+        let command = <Line as clap::CommandFactory>::command();
+        let heading = |id| {
+            let mut all = command.get_arguments();
+            all.find(|arg| arg.get_id() == id)
+                .unwrap()
+                .get_help_heading()
+        };
+        for own in ["by", "sort", "top", "output", "width"] {
+            assert_eq!(heading(own), None, "{own}");
+        }
+        assert_eq!(heading("level"), Some("Filters"));
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn a_flooded_ring_names_its_flood_and_the_filter_against_it() {
     assert_eq!(advice["filter"], "debug,noise::inner=info");
     assert_eq!(advice["events"], stats["call_sites"][0]["events"]);
     assert!(
-        advice["covered_ns"].as_u64() > stats["covered_ns"].as_u64(),
+        advice["complete_ns"].as_u64() > stats["complete_ns"].as_u64(),
         "{advice}"
     );
     let counts = &stats["ledger"];

@@ -19,7 +19,7 @@ pub(super) struct Object<'t> {
     path: String,
     from: String,
     ends: String,
-    covered_ns: u64,
+    complete_ns: u64,
     reaches_to: &'static str,
     events: u64,
     span_records: u64,
@@ -90,7 +90,7 @@ struct OfAdvice<'t> {
     events: u64,
     span_records: u64,
     share: f64,
-    covered_ns: Option<u64>,
+    complete_ns: Option<u64>,
 }
 
 impl<'t> Object<'t> {
@@ -109,7 +109,7 @@ impl<'t> Object<'t> {
             path: path.to_string_lossy().into_owned(),
             from: utc(reach.from_ns),
             ends: utc(reach.end_ns),
-            covered_ns: reach.covered_ns(),
+            complete_ns: reach.complete_ns(),
             reaches_to: match reach.limit {
                 Limit::Beginning => "beginning",
                 Limit::Ring => "overwritten",
@@ -119,8 +119,8 @@ impl<'t> Object<'t> {
             span_records: whole.all.span_records,
             bytes: whole.all.bytes,
             bytes_are_exact: told.tallies.is_exact,
-            events_per_s: reach.rate(whole.covered.events),
-            bytes_per_s: reach.rate(whole.covered.bytes),
+            events_per_s: reach.rate(whole.complete.events),
+            bytes_per_s: reach.rate(whole.complete.bytes),
             ledger: OfLedger::new(told),
             call_sites: rows(By::CallSite),
             levels: rows(By::Level),
@@ -133,7 +133,7 @@ impl<'t> Object<'t> {
                 events: advice.silenced.all.events,
                 span_records: advice.silenced.all.span_records,
                 share: advice.share,
-                covered_ns: advice.reach_ns,
+                complete_ns: advice.reach_ns,
             }),
         }
     }
@@ -156,7 +156,7 @@ impl OfLedger {
 
 impl<'t> OfRow<'t> {
     fn new(told: &Told<'t>, row: &Row<'t>) -> OfRow<'t> {
-        let (all, covered) = (&row.tally.all, &row.tally.covered);
+        let (all, complete) = (&row.tally.all, &row.tally.complete);
         let [about, inside] = row.apart.map(|tally| tally.all.bytes);
         let is_span = matches!(row.of, Of::Span(_) | Of::UnknownSpan | Of::NoSpan);
         OfRow {
@@ -166,8 +166,8 @@ impl<'t> OfRow<'t> {
             share: all.bytes as f64 / told.tallies.whole.all.bytes.max(1) as f64,
             event_bytes: is_span.then_some(inside),
             span_bytes: is_span.then_some(about),
-            events_per_s: told.reach.rate(covered.events),
-            bytes_per_s: told.reach.rate(covered.bytes),
+            events_per_s: told.reach.rate(complete.events),
+            bytes_per_s: told.reach.rate(complete.bytes),
             ..OfRow::named(row)
         }
     }

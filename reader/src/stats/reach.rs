@@ -76,20 +76,20 @@ impl Reach {
         }
     }
 
-    /// Whether a moment lies in the time that is covered.
-    pub(super) fn covers(&self, wall_ns: u64) -> bool {
+    /// Whether a moment lies in the time that is complete.
+    pub(super) fn is_complete_at(&self, wall_ns: u64) -> bool {
         (self.from_ns..=self.end_ns).contains(&wall_ns)
     }
 
-    /// How much time is covered.
-    pub(super) fn covered_ns(&self) -> u64 {
+    /// How much time is complete.
+    pub(super) fn complete_ns(&self) -> u64 {
         self.end_ns.saturating_sub(self.from_ns)
     }
 
-    /// Of so many, how many a second; `None` where no time is covered.
+    /// Of so many, how many a second; `None` where no time is.
     pub(super) fn rate(&self, count: u64) -> Option<f64> {
-        let covered_ns = self.covered_ns();
-        (covered_ns > 0).then(|| count as f64 * 1e9 / covered_ns as f64)
+        let complete_ns = self.complete_ns();
+        (complete_ns > 0).then(|| count as f64 * 1e9 / complete_ns as f64)
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) struct Advice<'t> {
     pub(super) level: &'static str,
     /// What would not be recorded.
     pub(super) silenced: Tally,
-    /// What of all bytes that is, in the time that is covered.
+    /// What of all bytes that is, in the time that is complete.
     pub(super) share: f64,
     /// How far back the ring would reach, about; `None`: more than [`FAR`] times as far.
     pub(super) reach_ns: Option<u64>,
@@ -133,15 +133,15 @@ impl<'t> Advice<'t> {
             is_loud && place.target.starts_with(target) && !is_set_apart(filter, target, place)
         };
         let silenced = tallies.by(is_silenced).remove(&true).unwrap_or_default();
-        let whole = tallies.whole.covered.bytes;
-        let left = whole.saturating_sub(silenced.covered.bytes).max(1);
-        let reach_ns = u128::from(reach.covered_ns()) * u128::from(whole) / u128::from(left);
+        let whole = tallies.whole.complete.bytes;
+        let left = whole.saturating_sub(silenced.complete.bytes).max(1);
+        let reach_ns = u128::from(reach.complete_ns()) * u128::from(whole) / u128::from(left);
         let is_far = left.saturating_mul(FAR) < whole;
         Some(Advice {
             target,
             level,
             silenced,
-            share: silenced.covered.bytes as f64 / whole.max(1) as f64,
+            share: silenced.complete.bytes as f64 / whole.max(1) as f64,
             reach_ns: u64::try_from(reach_ns).ok().filter(|_| !is_far),
             filter: with_directive(filter, target, level),
         })
@@ -155,7 +155,7 @@ impl<'t> Advice<'t> {
 
 /// The target and level of what takes a good part: a place, else a target as a whole.
 fn loudest(tallies: &Tallies) -> Option<(&str, Level)> {
-    let whole = tallies.whole.covered.bytes;
+    let whole = tallies.whole.complete.bytes;
     let is_good_part = |bytes: u64| bytes > 0 && bytes.saturating_mul(GOOD_PART) >= whole;
     let known = || {
         tallies
@@ -163,8 +163,8 @@ fn loudest(tallies: &Tallies) -> Option<(&str, Level)> {
             .iter()
             .filter(|at| is_target(&at.place.target))
     };
-    let most = known().max_by_key(|at| (at.tally.covered.bytes, std::cmp::Reverse(&at.place)))?;
-    if is_good_part(most.tally.covered.bytes)
+    let most = known().max_by_key(|at| (at.tally.complete.bytes, std::cmp::Reverse(&at.place)))?;
+    if is_good_part(most.tally.complete.bytes)
         && let Some(level) = most.place.level
     {
         return Some((&most.place.target, level));
@@ -174,13 +174,13 @@ fn loudest(tallies: &Tallies) -> Option<(&str, Level)> {
         .into_iter()
         .filter(|(target, _)| is_target(target));
     let (target, _) =
-        targets.max_by_key(|&(target, tally)| (tally.covered.bytes, std::cmp::Reverse(target)))?;
+        targets.max_by_key(|&(target, tally)| (tally.complete.bytes, std::cmp::Reverse(target)))?;
     // As little of it as is a good part: what is most verbose first.
     let levels = (1..=5).rev().filter_map(Level::from_u8);
     let mut bytes = 0;
     for level in levels {
         let here = known().filter(|at| at.place.target == target && at.place.level == Some(level));
-        bytes += here.map(|at| at.tally.covered.bytes).sum::<u64>();
+        bytes += here.map(|at| at.tally.complete.bytes).sum::<u64>();
         if is_good_part(bytes) {
             return Some((target, level));
         }
@@ -292,7 +292,7 @@ mod tests {
         let gone = [thread(80, 81, 0, true), thread(90, 91, 0, true)];
         let found = reach(&[&[quiet], &gone[..]].concat(), 5);
         assert_eq!((found.from_ns, found.limit), (at(80), Limit::Ring));
-        assert_eq!(reach(&[], 5).covered_ns(), 0);
+        assert_eq!(reach(&[], 5).complete_ns(), 0);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) enum Sort {
     Bytes,
     /// What there is most of
     Events,
-    /// What there is most of in the time that is covered
+    /// What there is most of in the time that is complete
     Rate,
     /// Names, from A on; levels by their severity
     Name,
@@ -105,7 +105,7 @@ pub(super) fn rows<'t>(
         let order = match sort {
             Sort::Bytes => b.tally.all.bytes.cmp(&a.tally.all.bytes),
             Sort::Events => b.tally.all.records().cmp(&a.tally.all.records()),
-            Sort::Rate => b.tally.covered.records().cmp(&a.tally.covered.records()),
+            Sort::Rate => b.tally.complete.records().cmp(&a.tally.complete.records()),
             Sort::Name => Ordering::Equal,
         };
         order.then_with(|| a.name().cmp(&b.name()))

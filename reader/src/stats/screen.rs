@@ -10,7 +10,7 @@ use crate::text::{age, count};
 
 use super::Told;
 use super::reach::{FAR, Limit, for_the_shell};
-use super::rows::{By, Of, Row};
+use super::rows::{By, Of, Row, Sort};
 use super::tally::{Amount, At, Place, Says};
 
 /// Columns that a place and what is said there take in a sentence.
@@ -69,7 +69,7 @@ pub(super) fn summarize(told: &Told<'_>, page: &mut Page) {
 /// `payments (pid 4711): 25,344 events and 1,204 records of spans are readable, 2.1 MiB. …`
 fn what_there_is(told: &Told<'_>, page: &Page) -> String {
     let header = &told.recording.header;
-    let (all, covered) = (&told.tallies.whole.all, &told.tallies.whole.covered);
+    let (all, complete) = (&told.tallies.whole.all, &told.tallies.whole.complete);
     let about = if told.tallies.is_exact { "" } else { "about " };
     let asked = if told.is_everything {
         ""
@@ -85,10 +85,10 @@ fn what_there_is(told: &Told<'_>, page: &Page) -> String {
         size(all.bytes),
     );
     let reach = &told.reach;
-    if let (Some(events), Some(bytes)) = (reach.rate(covered.events), reach.rate(covered.bytes)) {
+    if let (Some(events), Some(bytes)) = (reach.rate(complete.events), reach.rate(complete.bytes)) {
         words += &format!(
-            " The last {} are covered, since {}, at {} events and {} a second;",
-            age(reach.covered_ns()),
+            " The last {} are complete, since {}, at {} events and {} a second;",
+            age(reach.complete_ns()),
             page.style.time(reach.from_ns),
             rate(events),
             size(bytes as u64),
@@ -151,7 +151,7 @@ fn advise(told: &Told<'_>, page: &mut Page) {
         "Without {} {} the ring would reach back {reach}, not {}:",
         silenced(advice.level),
         advice.target,
-        age(told.reach.covered_ns()),
+        age(told.reach.complete_ns()),
     );
     page.wrapped("", &longer, "");
     // To be pasted, so it is whole.
@@ -206,6 +206,7 @@ pub(super) fn tabulate(
         return;
     }
     let (before, head, columns) = heads(by);
+    let columns = columns::keeping(columns, ordering(by, told.sort));
     let namesakes = namesakes(&rows);
     let cells: Vec<columns::Row> = rows
         .iter()
@@ -224,7 +225,7 @@ pub(super) fn tabulate(
             By::CallSite => PLACE_MIN,
             _ => NAME_MIN,
         },
-        columns,
+        columns: &columns,
     };
     let lines = columns::lines(&heads, &cells, width);
     for (i, line) in lines.iter().enumerate() {
@@ -261,6 +262,19 @@ fn heads(by: By) -> (Option<&'static str>, &'static str, &'static [Column]) {
     }
 }
 
+/// The columns that show what rows are in order by.
+fn ordering(by: By, sort: Sort) -> &'static [Column] {
+    match (sort, by) {
+        (Sort::Bytes, By::Span) => &[SHARE],
+        (Sort::Bytes, _) => &[BYTES],
+        (Sort::Events, By::CallSite) => &[RECORDS],
+        (Sort::Events, By::Span) => &[RECORDS, EVENTS_IN],
+        (Sort::Events, _) => &[EVENTS, OF_SPANS],
+        (Sort::Rate, _) => &[RATE],
+        (Sort::Name, _) => &[],
+    }
+}
+
 const OF_EVENTS: [Column; 6] = [EVENTS, OF_SPANS, BYTES, SHARE, RATE, BYTES_RATE];
 
 /// The word for it on the command line.
@@ -276,16 +290,16 @@ fn flag(by: By) -> &'static str {
 
 fn numbers(told: &Told<'_>, by: By, row: &Row<'_>) -> Vec<String> {
     let whole = told.tallies.whole.all.bytes;
-    let (all, covered) = (&row.tally.all, &row.tally.covered);
+    let (all, complete) = (&row.tally.all, &row.tally.complete);
     let rate = |count| told.reach.rate(count).map_or("–".into(), rate);
-    let per_second = told.reach.rate(covered.bytes);
+    let per_second = told.reach.rate(complete.bytes);
     let bytes_rate = per_second.map_or("–".into(), |bytes| size(bytes as u64));
     let bytes = [size(all.bytes), share(all.bytes, whole)];
     match by {
         By::CallSite => {
             let [size, share] = bytes;
             let records = count(all.records());
-            vec![records, size, share, rate(covered.records()), bytes_rate]
+            vec![records, size, share, rate(complete.records()), bytes_rate]
         }
         By::Span => {
             let [about, inside] = row.apart.map(|tally| tally.all);
@@ -304,7 +318,7 @@ fn numbers(told: &Told<'_>, by: By, row: &Row<'_>) -> Vec<String> {
                 count(all.span_records),
                 size,
                 share,
-                rate(covered.events),
+                rate(complete.records()),
                 bytes_rate,
             ]
         }

@@ -52,15 +52,15 @@ impl Amount {
 pub(super) struct Tally {
     /// All that is readable.
     pub(super) all: Amount,
-    /// What of it lies in the time that is covered.
-    pub(super) covered: Amount,
+    /// What of it lies in the time that is complete.
+    pub(super) complete: Amount,
 }
 
 impl Tally {
     fn add(&mut self, piece: &Piece) {
         self.all = self.all.plus(piece.amount);
-        if piece.is_covered {
-            self.covered = self.covered.plus(piece.amount);
+        if piece.is_complete {
+            self.complete = self.complete.plus(piece.amount);
         }
     }
 
@@ -68,7 +68,7 @@ impl Tally {
     pub(super) fn plus(self, other: Tally) -> Tally {
         Tally {
             all: self.all.plus(other.all),
-            covered: self.covered.plus(other.covered),
+            complete: self.complete.plus(other.complete),
         }
     }
 }
@@ -76,7 +76,7 @@ impl Tally {
 /// What is counted of an entry.
 struct Piece {
     amount: Amount,
-    is_covered: bool,
+    is_complete: bool,
 }
 
 /// Where something is said: the same line of code, however often it was compiled.
@@ -189,7 +189,7 @@ impl Tallies {
         recording: &Recording,
         entry: &Entry,
         room: Option<Room>,
-        is_covered: bool,
+        is_complete: bool,
     ) {
         let is_known = (entry.thread as usize) < recording.threads.len();
         let thread = if is_known { entry.thread } else { NOBODY };
@@ -202,7 +202,10 @@ impl Tallies {
             span_records: (!is_event).into(),
             bytes: room.record.into(),
         };
-        let record = Piece { amount, is_covered };
+        let record = Piece {
+            amount,
+            is_complete,
+        };
         self.count(at, around, is_event, thread, &record);
         // What a span is, is said for the span, whatever it is that is in it.
         if room.spans > 0 {
@@ -215,7 +218,10 @@ impl Tallies {
             } else {
                 at
             };
-            let description = Piece { amount, is_covered };
+            let description = Piece {
+                amount,
+                is_complete,
+            };
             self.count(described, around, false, thread, &description);
         }
     }
@@ -355,14 +361,14 @@ mod tests {
                 record: 110,
                 spans: 0,
             };
-            let is_covered = entry.wall_ns >= fixture::at(2);
-            tallies.add(&recording, entry, Some(room), is_covered);
+            let is_complete = entry.wall_ns >= fixture::at(2);
+            tallies.add(&recording, entry, Some(room), is_complete);
         }
         tallies
     }
 
-    fn tally(events: u64, span_records: u64, covered: (u64, u64)) -> Tally {
-        let [all, covered] = [(events, span_records), covered].map(|(events, span_records)| {
+    fn tally(events: u64, span_records: u64, complete: (u64, u64)) -> Tally {
+        let [all, complete] = [(events, span_records), complete].map(|(events, span_records)| {
             let bytes = (events + span_records) * 110;
             Amount {
                 events,
@@ -370,7 +376,7 @@ mod tests {
                 bytes,
             }
         });
-        Tally { all, covered }
+        Tally { all, complete }
     }
 
     #[test]
@@ -402,7 +408,7 @@ mod tests {
         let bytes = |is_span: bool| {
             let is_it = |at: &&At| at.place.span.is_some() == is_span;
             let at = tallies.places.iter().find(is_it).unwrap();
-            (at.tally.all.bytes, at.tally.covered.bytes)
+            (at.tally.all.bytes, at.tally.complete.bytes)
         };
         assert_eq!((bytes(false), bytes(true)), ((100, 100), (40, 40)));
         let [about, inside] = *tallies.spans.values().next().unwrap();
