@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! $ ttlog-reader spans 4711
-//! payments (pid 4711): 3 spans are open at the end, 2023-11-14 22:13:20.423; 10,961
+//! payments (pid 4711): 25 spans are open at the end, 2023-11-14 22:13:20.423; 10,961
 //! closed.
 //!
 //! open at the end, by level, the longest first
@@ -10,11 +10,12 @@
 //!   798.3 ms  22:13:19.625  worker (4712)  request{method=GET uri=/report}
 //!   798.3 ms  22:13:19.625  worker (4712)  query{table="orders"} in request
 //!     1.1 ms  22:13:20.422  worker (4713)  request{method=POST uri=/orders}
+//! … and 22 more: --top 25 shows them
 //!
 //! span           open  open for  closed     total     p50     p99   longest    busy
 //! ─────────────────────────────────────────────────────────────────────────────────
-//! request           2  798.3 ms   1,335     5.9 s  3.3 ms  6.5 ms     1.2 s  1.1 s
-//! query             1  798.3 ms   1,293     4.9 s  3.1 ms  5.9 ms     1.2 s  ≥ 0.9 s
+//! request          13  798.3 ms   1,335     5.9 s  3.3 ms  6.5 ms     1.2 s  1.1 s
+//! query            12  798.3 ms   1,293     4.9 s  3.1 ms  5.9 ms     1.2 s  ≥ 0.9 s
 //! parse_headers     –         –   8,333    29.9 ms  3.6 µs  6.5 µs  117.2 µs  29.9 ms
 //!
 //! closed, the longest first
@@ -42,14 +43,16 @@
 //!
 //! A span counts if its closing passes the filters, its end if it is open: `--since` and
 //! `--until` are about that, `--thread` about who closed it. `--span` finds those in a span
-//! of that name, too.
+//! of that name, too. With filters it is told that the numbers are of what was asked for,
+//! and where nothing is, of how many spans.
 //!
 //! `-o json` writes one object for each recording: `name`, `pid`, `path`, `ends`, `open`,
 //! `closed`, `spans_without_slot`, and
 //!
-//! - `open_spans` and `closed_spans`, the first `--top` of each: `name`, `target`, `filename`,
-//!   `line_number`, `fields`, `parents` (names, outermost first), `opened`, `lasted_ns`,
-//!   `open`, `busy_ns`, `busy_is_exact`, `thread` (`id`, `name`);
+//! - `open_spans`, all of them, and the first ten of `closed_spans`; with `--top` so many
+//!   of each, and of the rows: `name`, `target`, `filename`, `line_number`, `fields`,
+//!   `parents` (names, outermost first), `opened` and `lasted_ns` (null where it is not
+//!   known when one was opened), `open`, `busy_ns`, `busy_is_exact`, `thread` (`id`, `name`);
 //! - `spans`: rows of `name`, `target`, `level`, `filename`, `line_number`, `open`,
 //!   `open_for`, `closed`, `lasted`, `busy_ns`, `busy_is_exact`, `opening_unknown`,
 //!   `closing_unknown`; `open_for` and `lasted` are null or have `total_ns`, `p50_ns`,
@@ -69,7 +72,7 @@ use crate::page::Page;
 use crate::reading::Reading;
 use crate::text::Style;
 
-use account::{Account, Long};
+use account::{Account, Longest};
 use object::Object;
 use rows::{Row, Sort};
 
@@ -77,6 +80,9 @@ mod account;
 mod object;
 mod rows;
 mod screen;
+
+/// How many names, and how many of the longest spans, a screen has room for.
+const TOP: usize = 10;
 
 /// Tell which spans are open at the end, and how long the others lasted
 #[derive(Clone, Debug, clap::Args)]
@@ -90,16 +96,13 @@ pub(crate) struct Arguments {
     #[arg(value_name = "RECORDING", required = true)]
     pub(crate) inputs: Vec<OsString>,
 
-    #[command(flatten)]
-    filter: filter::Arguments,
-
     /// Order the names by
     #[arg(long, value_enum, default_value_t)]
     sort: Sort,
 
-    /// Show so many names, and so many of the longest spans
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    top: usize,
+    /// Show N names, and N of the longest spans [default: 10; in JSON all names and open spans]
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
 
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
@@ -111,17 +114,41 @@ pub(crate) struct Arguments {
     /// Fit lines into so many columns [default: the terminal's, else they are whole]
     #[arg(long, value_name = "COLUMNS")]
     width: Option<u16>,
+
+    // Last, since its heading holds for what comes after it.
+    #[command(flatten)]
+    filter: filter::Arguments,
+}
+
+impl Arguments {
+    /// How many of the closed spans are shown.
+    fn most_closed(&self) -> usize {
+        self.top.unwrap_or(TOP)
+    }
+
+    /// How many names are, and how many of the spans that are open.
+    fn most(&self) -> usize {
+        self.top.unwrap_or(match self.output {
+            Output::Text => TOP,
+            Output::Json => usize::MAX,
+        })
+    }
 }
 
 /// A recording, of whose spans everything is known.
 struct Told<'t> {
     recording: &'t Recording,
     rows: Vec<Row>,
+    sort: Sort,
     /// Those that lasted longest: closed, and open.
-    closed: Vec<Long>,
-    open: Vec<Long>,
+    closed: Longest,
+    open: Longest,
     /// How many rows are shown.
     most: usize,
+    /// How many spans there are, whether they were asked for or not.
+    spans: u64,
+    /// Whether all were asked for.
+    is_everything: bool,
     style: Style,
 }
 
@@ -141,7 +168,7 @@ pub(crate) fn write(
     let style = asked.look.style();
     let filter = reading.filter(&asked.filter, true, &style.zone)?;
     let passes = |recording: &_, entry: &_| filter.passes(recording, entry);
-    let mut account = Account::keeping(asked.top);
+    let mut account = Account::keeping(asked.most_closed(), asked.most());
     while reading.tell()? {
         let entry = reading.entries.told();
         account.add(reading.entries.recording(), entry, passes);
@@ -151,9 +178,12 @@ pub(crate) fn write(
     let told = Told {
         recording,
         rows: rows::rows(found.groups, asked.sort),
+        sort: asked.sort,
         closed: found.closed,
         open: found.open,
-        most: asked.top,
+        most: asked.most(),
+        spans: found.spans,
+        is_everything: asked.filter.is_empty(),
         style,
     };
     let written = match asked.output {
@@ -395,6 +425,93 @@ closed, the longest first
         let open = object(&recording, &[])["open_spans"].clone();
         assert_eq!(column(&open, "name"), json!(["request", "query"]));
         assert_eq!(column(&open, "lasted_ns"), json!([20_000_000, 21_000_000]));
+    }
+
+    /// The fixture with so many requests more that are open.
+    fn many_open(many: u32) -> Recording {
+        let mut recording = history();
+        for slot in 100..100 + many {
+            let id = SpanId::in_slot(slot, 1);
+            let span = Span {
+                id: Some(id),
+                site: REQUEST,
+                opened_ns: at(u64::from(slot - 90)),
+                parent: Some(fixture::query()),
+                open: true,
+                ..Span::default()
+            };
+            recording.spans.insert(id, Arc::new(span));
+        }
+        recording.end_ns = at(1_000);
+        recording
+    }
+
+    #[test]
+    fn of_many_that_are_open_a_screen_says_how_many_more_and_a_program_gets_all() {
+        let recording = many_open(30);
+        let text = written(&recording, &["--width", "80", "--color=never"]);
+        assert!(
+            text.contains("\n… and 22 more: --top 32 shows them\n"),
+            "{text}"
+        );
+        let all = written(&recording, &["--width", "80", "--top", "32"]);
+        assert!(!all.contains('…') || !all.contains(" more"), "{all}");
+        let object = object(&recording, &[]);
+        let open = object["open_spans"].as_array().unwrap();
+        assert_eq!((open.len(), &object["open"]), (32, &32.into()));
+        assert_eq!(open[1]["parents"], json!(["request", "query"]));
+        let few = self::object(&recording, &["--top", "3"]);
+        assert_eq!(few["open_spans"].as_array().unwrap().len(), 3);
+        let closed = written(&recording, &["--top", "1"]);
+        assert!(closed.ends_with("… and 3 more\n"), "{closed}");
+    }
+
+    #[test]
+    fn one_that_is_open_is_told_of_even_if_nobody_knows_since_when() {
+        let mut recording = many_open(1);
+        let id = SpanId::in_slot(100, 1);
+        Arc::make_mut(recording.spans.get_mut(&id).unwrap()).opened_ns = 0;
+        let open = object(&recording, &[])["open_spans"].clone();
+        assert_eq!(open[1]["lasted_ns"], json!(null));
+        assert_eq!(open[1]["opened"], json!(null));
+        let text = written(&recording, &["--color=never"]);
+        assert!(text.contains("\n         ?        0 ns  ?  "), "{text}");
+    }
+
+    #[test]
+    fn with_filters_it_is_told_of_what_the_numbers_are() {
+        let some = written(&history(), &["--span", "query"]);
+        let words = "payments (pid 4711): of what was asked for 1 span is open at the end, ";
+        assert!(some.starts_with(words), "{some}");
+        let none = written(&history(), &["--span", "nothing"]);
+        let words = "payments (pid 4711): none of 6 spans is what was asked for.\n";
+        assert_eq!(none, words);
+    }
+
+    #[test]
+    fn what_names_are_in_order_by_is_not_left_out() {
+        for (sort, head) in [("p50", "p50"), ("total", "total"), ("count", "closed")] {
+            let asked = ["--sort", sort, "--width", "40", "--color=never"];
+            let text = written(&history(), &asked);
+            let mut heads = text.lines().filter(|line| line.starts_with("span "));
+            let heads = heads.next().unwrap_or_default();
+            assert!(heads.contains(head), "{sort}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_commands_own_options_do_not_stand_among_the_filters() {
+        let command = <Line as clap::CommandFactory>::command();
+        let heading = |id| {
+            let mut all = command.get_arguments();
+            all.find(|arg| arg.get_id() == id)
+                .unwrap()
+                .get_help_heading()
+        };
+        for own in ["sort", "top", "output", "width"] {
+            assert_eq!(heading(own), None, "{own}");
+        }
+        assert_eq!(heading("level"), Some("Filters"));
     }
 
     #[test]

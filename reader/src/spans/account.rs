@@ -1,7 +1,8 @@
 //! How long spans lasted, by their names and call sites, while they are told.
 //!
 //! In memory are eight bytes of each span that was closed, which takes more than that in
-//! the file, what is open at the moment that is told, and the few that lasted longest.
+//! the file, what is open at the moment that is told, the few closed ones that lasted
+//! longest, and of those that are open at the end as many as are to be shown.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -134,15 +135,17 @@ impl Begun {
 /// A span that lasted long.
 #[derive(Clone, Debug)]
 pub(super) struct Long {
-    pub(super) lasted_ns: u64,
+    /// 0 if it is not known when it was opened.
+    lasted_ns: u64,
     /// Of open ones, the level: what an application opened lasts less long than what its
     /// runtime did, and is asked for first.
     level: Option<Level>,
     /// How many were counted before it: of equal ones the first stays.
     order: u64,
     pub(super) span: Arc<Span>,
-    /// Call sites of the spans around it, innermost first; 0 where that is not known.
-    parents: Vec<u64>,
+    /// Call sites of the spans around it, innermost first, 0 where that is not known;
+    /// of an open one `None`, as they can be found as long as it can.
+    parents: Option<Vec<u64>>,
     /// Index of a thread: that closed it, is in it, or opened it.
     pub(super) thread: Option<u32>,
     pub(super) busy: Busy,
@@ -162,12 +165,19 @@ fn rank(level: Option<Level>, lasted_ns: u64) -> Rank {
 }
 
 impl Long {
+    /// How long it lasted, if that is known.
+    pub(super) fn lasted_ns(&self) -> Option<u64> {
+        (self.span.opened_ns > 0).then_some(self.lasted_ns)
+    }
+
     /// Names of the spans around it, innermost first; `None` where one is not known.
     pub(super) fn parents<'r>(
-        &'r self,
+        &self,
         recording: &'r Recording,
     ) -> impl DoubleEndedIterator<Item = Option<&'r str>> {
-        let sites = self.parents.iter().map(|site| recording.sites.get(site));
+        let sites = self.parents.clone();
+        let sites = sites.unwrap_or_else(|| parents(recording, &self.span));
+        let sites = sites.into_iter().map(|site| recording.sites.get(&site));
         sites.map(|site| site.map(|site| site.name.as_str()))
     }
 }
@@ -192,19 +202,27 @@ impl Ord for Long {
     }
 }
 
-/// The spans that lasted longest, and no more than were asked for.
-#[derive(Debug, Default)]
+/// The spans that lasted longest, the longest first.
+#[derive(Debug)]
 pub(super) struct Longest {
+    pub(super) spans: Vec<Long>,
+    /// How many more there are.
+    pub(super) more: u64,
+}
+
+/// The spans that lasted longest so far, and no more than were asked for.
+#[derive(Debug, Default)]
+struct Longer {
     most: usize,
     seen: u64,
     kept: BinaryHeap<Reverse<Long>>,
 }
 
-impl Longest {
-    fn at_most(most: usize) -> Longest {
-        Longest {
+impl Longer {
+    fn at_most(most: usize) -> Longer {
+        Longer {
             most,
-            ..Longest::default()
+            ..Longer::default()
         }
     }
 
@@ -222,10 +240,13 @@ impl Longest {
         self.kept.push(Reverse(long(self.seen)));
     }
 
-    /// The longest first.
-    fn into_sorted(self) -> Vec<Long> {
+    fn into_longest(self) -> Longest {
         let kept = self.kept.into_sorted_vec().into_iter();
-        kept.map(|Reverse(long)| long).collect()
+        let spans: Vec<Long> = kept.map(|Reverse(long)| long).collect();
+        Longest {
+            more: self.seen.saturating_sub(spans.len() as u64),
+            spans,
+        }
     }
 }
 
@@ -238,8 +259,10 @@ pub(super) struct Account {
     begun: HashMap<SpanId, Begun>,
     /// Closed ones that the span table held when it was read.
     closed_since: HashSet<SpanId>,
-    longest: Longest,
-    longest_open: Longest,
+    longest: Longer,
+    longest_open: Longer,
+    /// How many spans there were, whether they pass or not.
+    spans: u64,
 }
 
 /// What is known of the spans of a recording.
@@ -247,23 +270,26 @@ pub(super) struct Account {
 pub(super) struct Found {
     /// By their places.
     pub(super) groups: Vec<Group>,
-    /// Closed ones, the longest first.
-    pub(super) closed: Vec<Long>,
-    /// Those that were open at the end, by their levels, the longest first.
-    pub(super) open: Vec<Long>,
+    /// Closed ones.
+    pub(super) closed: Longest,
+    /// Those that were open at the end, by their levels.
+    pub(super) open: Longest,
+    /// How many spans there are, whether they pass or not.
+    pub(super) spans: u64,
 }
 
 impl Account {
-    /// Nothing yet, to keep so many of those that lasted longest.
-    pub(super) fn keeping(most: usize) -> Account {
+    /// Nothing yet, to keep so many of those that lasted longest: of closed and of open ones.
+    pub(super) fn keeping(closed: usize, open: usize) -> Account {
         Account {
             groups: Vec::new(),
             by_place: HashMap::new(),
             by_address: HashMap::new(),
             begun: HashMap::new(),
             closed_since: HashSet::new(),
-            longest: Longest::at_most(most),
-            longest_open: Longest::at_most(most),
+            longest: Longer::at_most(closed),
+            longest_open: Longer::at_most(open),
+            spans: 0,
         }
     }
 
@@ -306,6 +332,7 @@ impl Account {
         if span.is_some_and(|span| span.open) {
             self.closed_since.insert(id);
         }
+        self.spans += 1;
         if !passes(recording, entry) {
             return;
         }
@@ -324,7 +351,7 @@ impl Account {
             level: None,
             order,
             span: Arc::clone(span),
-            parents: parents(recording, span),
+            parents: Some(parents(recording, span)),
             thread: Some(entry.thread),
             busy,
         });
@@ -361,6 +388,7 @@ impl Account {
         for (id, begun) in lost {
             let span = recording.spans.get(&id);
             let site = span.map_or(0, |span| span.site);
+            self.spans += 1;
             if passes(
                 recording,
                 &at_the_end(recording, id, site, Some(begun.thread)),
@@ -375,8 +403,9 @@ impl Account {
         self.groups.sort_by(|a, b| a.place.cmp(&b.place));
         Found {
             groups: self.groups,
-            closed: self.longest.into_sorted(),
-            open: self.longest_open.into_sorted(),
+            closed: self.longest.into_longest(),
+            open: self.longest_open.into_longest(),
+            spans: self.spans,
         }
     }
 
@@ -396,6 +425,7 @@ impl Account {
                 ..Span::default()
             })
         });
+        self.spans += 1;
         if !passes(recording, &at_the_end(recording, id, span.site, thread)) {
             return;
         }
@@ -408,19 +438,21 @@ impl Account {
         let busy = begun.map_or(unseen, |begun| begun.busy_by(recording.end_ns));
         let group = self.group(recording, span.site);
         group.busy = group.busy.plus(busy);
-        if span.opened_ns == 0 {
-            group.open_unknown += 1;
-            return;
+        let lasted_ns = match span.opened_ns {
+            0 => 0,
+            opened_ns => recording.end_ns.saturating_sub(opened_ns),
+        };
+        match span.opened_ns {
+            0 => group.open_unknown += 1,
+            _ => group.open_ns.push(lasted_ns),
         }
-        let lasted_ns = recording.end_ns.saturating_sub(span.opened_ns);
-        group.open_ns.push(lasted_ns);
         let level = group.place.level;
         self.longest_open
             .offer(rank(level, lasted_ns), |order| Long {
                 lasted_ns,
                 level,
                 order,
-                parents: parents(recording, &span),
+                parents: None,
                 span,
                 thread,
                 busy,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use ttlog_format::salvage::Recording;
 use ttlog_format::site::Level;
 
@@ -11,7 +11,7 @@ use crate::shown::shown_span;
 use crate::text::utc;
 
 use super::Told;
-use super::account::{Busy, Long};
+use super::account::{Busy, Long, Longest};
 use super::rows::{Lasted, Row};
 
 #[derive(Serialize)]
@@ -23,9 +23,23 @@ pub(super) struct Object<'t> {
     open: u64,
     closed: u64,
     spans_without_slot: u64,
-    open_spans: Vec<OfLong<'t>>,
+    open_spans: Each<'t>,
     spans: Vec<OfRow<'t>>,
-    closed_spans: Vec<OfLong<'t>>,
+    closed_spans: Each<'t>,
+}
+
+/// Spans, each of which is put in words when it is written.
+struct Each<'t> {
+    recording: &'t Recording,
+    spans: &'t [Long],
+    open: bool,
+}
+
+impl Serialize for Each<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let spans = self.spans.iter();
+        serializer.collect_seq(spans.map(|long| OfLong::new(self.recording, long, self.open)))
+    }
 }
 
 #[derive(Serialize)]
@@ -61,8 +75,8 @@ struct OfLong<'t> {
     line_number: Option<u32>,
     fields: serde_json::Value,
     parents: Vec<Option<&'t str>>,
-    opened: String,
-    lasted_ns: u64,
+    opened: Option<String>,
+    lasted_ns: Option<u64>,
     open: bool,
     busy_ns: u64,
     busy_is_exact: bool,
@@ -79,11 +93,10 @@ impl<'t> Object<'t> {
     pub(super) fn new(told: &'t Told<'t>, path: &Path) -> Object<'t> {
         let recording = told.recording;
         let sum = |of: fn(&Row) -> u64| told.rows.iter().map(of).sum();
-        let longest = |spans: &'t [Long], open: bool| {
-            let spans = spans.iter();
-            spans
-                .map(|long| OfLong::new(recording, long, open))
-                .collect()
+        let each = |longest: &'t Longest, open: bool| Each {
+            recording,
+            spans: &longest.spans,
+            open,
         };
         Object {
             name: &recording.header.name,
@@ -93,9 +106,9 @@ impl<'t> Object<'t> {
             open: sum(|row| row.open),
             closed: sum(|row| row.closed),
             spans_without_slot: recording.ledger.spans_without_slot,
-            open_spans: longest(&told.open, true),
+            open_spans: each(&told.open, true),
             spans: told.rows.iter().take(told.most).map(OfRow::new).collect(),
-            closed_spans: longest(&told.closed, false),
+            closed_spans: each(&told.closed, false),
         }
     }
 }
@@ -160,8 +173,8 @@ impl<'t> OfLong<'t> {
             line_number: site.map(|site| site.line).filter(|&line| line > 0),
             fields: serde_json::to_value(&fields).unwrap_or_default(),
             parents: long.parents(recording).rev().collect(),
-            opened: utc(long.span.opened_ns),
-            lasted_ns: long.lasted_ns,
+            opened: long.lasted_ns().map(|_| utc(long.span.opened_ns)),
+            lasted_ns: long.lasted_ns(),
             open,
             busy_ns: long.busy.ns,
             busy_is_exact: long.busy.is_whole,

@@ -13,8 +13,8 @@ use crate::shown::shown_span;
 use crate::text::{age, count, span as span_words};
 
 use super::Told;
-use super::account::{Busy, Long};
-use super::rows::{Lasted, Row};
+use super::account::{Busy, Long, Longest};
+use super::rows::{Lasted, Row, Sort};
 
 /// What a name is given before a number that says little.
 const NAME_MIN: usize = 28;
@@ -25,40 +25,52 @@ const WIDE: usize = 100;
 /// Columns that a thread's name has room for.
 const THREAD: usize = 16;
 
-const COLUMNS: [Column; 8] = [
-    Column {
-        head: "open",
-        weight: 9,
-    },
-    Column {
-        head: "open for",
-        weight: 8,
-    },
-    Column {
-        head: "closed",
-        weight: 7,
-    },
-    Column {
-        head: "total",
-        weight: 4,
-    },
-    Column {
-        head: "p50",
-        weight: 2,
-    },
-    Column {
-        head: "p99",
-        weight: 5,
-    },
-    Column {
-        head: "longest",
-        weight: 6,
-    },
-    Column {
-        head: "busy",
-        weight: 1,
-    },
-];
+const OPEN: Column = Column {
+    head: "open",
+    weight: 9,
+};
+const OPEN_FOR: Column = Column {
+    head: "open for",
+    weight: 8,
+};
+const CLOSED: Column = Column {
+    head: "closed",
+    weight: 7,
+};
+const TOTAL: Column = Column {
+    head: "total",
+    weight: 4,
+};
+const P50: Column = Column {
+    head: "p50",
+    weight: 2,
+};
+const P99: Column = Column {
+    head: "p99",
+    weight: 5,
+};
+const LONGEST: Column = Column {
+    head: "longest",
+    weight: 6,
+};
+const BUSY: Column = Column {
+    head: "busy",
+    weight: 1,
+};
+
+const COLUMNS: [Column; 8] = [OPEN, OPEN_FOR, CLOSED, TOTAL, P50, P99, LONGEST, BUSY];
+
+/// The columns that show what names are in order by.
+fn ordering(sort: Sort) -> &'static [Column] {
+    match sort {
+        Sort::Total => &[TOTAL],
+        Sort::Count => &[OPEN, CLOSED],
+        Sort::P50 => &[P50],
+        Sort::P99 => &[P99],
+        Sort::Longest => &[LONGEST],
+        Sort::Name => &[],
+    }
+}
 
 /// Writes all of it.
 pub(super) fn tell(told: &Told<'_>, width: Option<usize>, page: &mut Page) {
@@ -66,24 +78,36 @@ pub(super) fn tell(told: &Told<'_>, width: Option<usize>, page: &mut Page) {
     let is_wide = width.is_none_or(|width| width >= WIDE);
     let open = "open at the end, by level, the longest first";
     list(told, &told.open, ("open for", open), is_wide, page);
+    let shown = told.open.spans.len() as u64;
+    let all = shown.saturating_add(told.open.more);
+    tell_rest(
+        shown,
+        told.open.more,
+        &format!(": --top {all} shows them"),
+        page,
+    );
     tabulate(told, width, page);
     let closed = "closed, the longest first";
     list(told, &told.closed, ("lasted", closed), is_wide, page);
+    tell_rest(told.closed.spans.len() as u64, told.closed.more, "", page);
+}
+
+/// How many are not in a list, where there is one.
+fn tell_rest(shown: u64, more: u64, way_out: &str, page: &mut Page) {
+    if shown > 0 && more > 0 {
+        page.line(&format!("… and {} more{way_out}", count(more)));
+    }
 }
 
 /// `payments (pid 4711): 37 spans are open at the end; 5,678 were closed. …`
 fn summary(told: &Told<'_>) -> String {
     let sum = |of: fn(&Row) -> u64| told.rows.iter().map(of).sum::<u64>();
     let header = &told.recording.header;
-    let (open, closed) = (sum(|row| row.open), sum(|row| row.closed));
-    let (is, s) = if open == 1 { ("is", "") } else { ("are", "s") };
     let mut words = format!(
-        "{} (pid {}): {} span{s} {is} open at the end, {}; {} closed.",
+        "{} (pid {}): {}.",
         escape(header.name.as_bytes()),
         header.pid,
-        count(open),
-        told.style.moment(told.recording.end_ns),
-        count(closed),
+        how_many(told, sum(|row| row.open), sum(|row| row.closed)),
     );
     let unknown = [
         (
@@ -103,6 +127,26 @@ fn summary(told: &Told<'_>) -> String {
     words
 }
 
+/// `37 spans are open at the end, …; 5,678 closed`
+fn how_many(told: &Told<'_>, open: u64, closed: u64) -> String {
+    if !told.is_everything && told.spans > 0 && (open, closed) == (0, 0) {
+        let s = if told.spans == 1 { "" } else { "s" };
+        let spans = count(told.spans);
+        return format!("none of {spans} span{s} is what was asked for");
+    }
+    let asked = match told.is_everything {
+        true => "",
+        false => "of what was asked for ",
+    };
+    let (is, s) = if open == 1 { ("is", "") } else { ("are", "s") };
+    format!(
+        "{asked}{} span{s} {is} open at the end, {}; {} closed",
+        count(open),
+        told.style.moment(told.recording.end_ns),
+        count(closed),
+    )
+}
+
 fn tabulate(told: &Told<'_>, width: Option<usize>, page: &mut Page) {
     if told.rows.is_empty() {
         return;
@@ -117,11 +161,12 @@ fn tabulate(told: &Told<'_>, width: Option<usize>, page: &mut Page) {
             numbers: numbers(row),
         })
         .collect();
+    let columns = columns::keeping(&COLUMNS, ordering(told.sort));
     let heads = Heads {
         before: None,
         name: "span",
         name_min: NAME_MIN,
-        columns: &COLUMNS,
+        columns: &columns,
     };
     page.line("");
     let lines = columns::lines(&heads, &rows, width);
@@ -199,11 +244,12 @@ fn busy(busy: Busy) -> String {
 
 fn list(
     told: &Told<'_>,
-    spans: &[Long],
+    longest: &Longest,
     (lasted, heading): (&str, &str),
     is_wide: bool,
     page: &mut Page,
 ) {
+    let spans = &longest.spans;
     if spans.is_empty() {
         return;
     }
@@ -224,9 +270,11 @@ fn list(
     page.heading(heading);
     page.line(&row([lasted, "busy", "opened", "thread", "span"]));
     for (long, thread) in spans.iter().zip(&threads) {
-        let opened = page.style.time(long.span.opened_ns);
+        let lasted_ns = long.lasted_ns();
+        let opened = lasted_ns.map(|_| page.style.time(long.span.opened_ns));
+        let opened = opened.unwrap_or("?".into());
         let line = row([
-            &age(long.lasted_ns),
+            &lasted_ns.map_or("?".into(), age),
             &busy(long.busy),
             &opened,
             thread,
