@@ -8,6 +8,7 @@
 //!   the process ended by return from main or exit with status 101, at …
 //!   started 2023-11-14 22:13:08.123, recorded for 12.3 s, last heard of 22:13:20.423,
 //!   2 min ago; ages below count back from then
+//!   what was open at the panic of 22:13:20.423 is in the snapshot /var/lib/payments/…
 //!
 //! threads: 3 at the end, 1 had ended before
 //! worker-1 (4712) panicked, silent for 41.2 µs
@@ -42,6 +43,11 @@
 //! silences count back from the recording's end, and from now while the process
 //! lives.
 //!
+//! A panic that unwinds closes the spans that it comes through. Where the process made a
+//! snapshot when it panicked, and that lies beside its recording, it is named: it has what
+//! was open then. Of several panics in the window it is the first's, as others follow from
+//! that.
+//!
 //! Of the threads, the one that brought the end is first, then those that were in a
 //! span or spoke in the window, the last to speak first. Below a thread are the
 //! spans that it is in, outermost first, each with how long it is open, and its last
@@ -66,7 +72,7 @@
 //!
 //! `-o json` writes one object for each recording, with everything in it but the
 //! events (`-n` a thread, 10 by default): `name`, `pid`, `path`, `started`, `ends`,
-//! `verdict`, and
+//! `verdict`, `panic_snapshot` (null, or the path of the snapshot that was made then), and
 //!
 //! - `threads`: each with `id`, `name`, `ended`, `silent_ns`, its open `spans`,
 //!   outermost first (`id`, `name`, `target`, `filename`, `line_number`, `fields`,
@@ -98,6 +104,7 @@ mod incidents;
 mod object;
 mod screen;
 mod story;
+mod unwound;
 
 /// Last words of a thread: on a screen, and for programs.
 const LINES: usize = 3;
@@ -159,7 +166,11 @@ pub(crate) fn write(opened: &Opened, asked: &Arguments, mut out: impl Write) -> 
 pub(crate) fn next(opened: &Opened, asked: &Arguments) -> Option<String> {
     let is_alone = asked.inputs.len() == 1 && asked.output == Output::Text;
     let typed = is_alone.then(|| advice::typed(&opened.path))??;
-    Some(format!("ttlog-reader view -n 50 {typed}"))
+    let at_panic = unwound::snapshot(opened).and_then(|it| advice::typed(&it.path));
+    Some(match at_panic {
+        Some(snapshot) => format!("ttlog-reader postmortem {snapshot}"),
+        None => format!("ttlog-reader view -n 50 {typed}"),
+    })
 }
 
 impl Arguments {
@@ -256,6 +267,42 @@ bounds: the len is 3 but the index is 7
 events: 4 of 6 readable, 1 overwritten, 1 dropped; the last 6.0 ms are covered
 "#;
         assert_eq!(told(&opened, false), expected);
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        postmortem: Arguments,
+    }
+
+    #[test]
+    fn after_a_panic_that_unwound_the_snapshot_that_was_made_of_it_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let line = <Line as clap::Parser>::parse_from(["postmortem", "4711"]);
+        let mut opened = panicked();
+        opened.path = directory.path().join("ttlog-4711-1.ring");
+        assert!(!told(&opened, false).contains("snapshot"));
+        assert_eq!(json(&opened)["panic_snapshot"], serde_json::Value::Null);
+        let view = next(&opened, &line.postmortem).unwrap();
+        assert!(view.starts_with("ttlog-reader view -n 50 "), "{view}");
+
+        let number = at(6) / 1_000_000;
+        let path = directory.path().join(format!("ttlog-4711-{number}.bin"));
+        let made = ttlog_format::snapshot::Made {
+            by: ttlog_format::snapshot::Maker::Process,
+            why: "panic: index out of bounds".into(),
+            ..Default::default()
+        };
+        let mut bytes = Vec::new();
+        ttlog_format::snapshot::write(&opened.recording, &made, &mut bytes).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        let path = path.to_str().unwrap();
+        let words = "\n  what was open at the panic of 22:13:20.006 is in the snapshot ";
+        let text = told(&opened, false);
+        assert!(text.contains(&format!("{words}{path}\n")), "{text}");
+        assert_eq!(json(&opened)["panic_snapshot"], path);
+        let postmortem = next(&opened, &line.postmortem).unwrap();
+        assert_eq!(postmortem, format!("ttlog-reader postmortem {path}"));
     }
 
     #[test]

@@ -27,6 +27,9 @@ impl Serialize for Story<'_> {
         map.serialize_entry("started", &utc(header.samples[0].wall_ns))?;
         map.serialize_entry("ends", &utc(recording.end_ns))?;
         map.serialize_entry("verdict", &self.opened.verdict)?;
+        let at_panic = self.at_panic.as_ref();
+        let at_panic = at_panic.map(|it| it.path.to_string_lossy());
+        map.serialize_entry("panic_snapshot", &at_panic)?;
         map.serialize_entry("threads", &Each(&self.threads, |of| ThreadObject(self, of)))?;
         map.serialize_entry(
             "idle_spans",

@@ -9,6 +9,7 @@ use super::idle::{Forest, Group, IdleSpan, ancestors};
 use super::incidents::{Frame, Struck, file_name, own_frames};
 use super::object::span_then;
 use super::story::{OfThread, Story};
+use super::unwound::AtPanic;
 use crate::colour;
 use crate::columns::short_path;
 use crate::damage;
@@ -153,6 +154,14 @@ fn tell_life(story: &Story<'_>, page: &mut Page) {
         ),
     };
     page.wrapped("  ", &words, "");
+    if let Some(AtPanic { panic_ns, path }) = &story.at_panic {
+        let path = escape(path.as_os_str().as_encoded_bytes());
+        let panic = page.style.time(*panic_ns);
+        // The path is to be copied, so it is whole.
+        page.whole(&format!(
+            "  what was open at the panic of {panic} is in the snapshot {path}"
+        ));
+    }
 }
 
 fn thread_words(id: u32, name: &str) -> String {

@@ -9,6 +9,7 @@ use ttlog_format::verdict::Kind;
 
 use super::idle::{self, IdleSpan};
 use super::incidents::{self, Struck};
+use super::unwound::{self, AtPanic};
 use crate::input::Opened;
 
 /// The whole of it.
@@ -26,6 +27,8 @@ pub(super) struct Story<'a> {
     pub(super) idle: Vec<IdleSpan<'a>>,
     /// Incidents, and causes that are some, oldest first.
     pub(super) incidents: Vec<Struck<'a>>,
+    /// Where what was open at the panic is to be found.
+    pub(super) at_panic: Option<AtPanic>,
 }
 
 /// A thread, where it was and what it said.
@@ -61,6 +64,7 @@ impl<'a> Story<'a> {
             threads: threads(opened, most),
             idle: idle::spans(recording),
             incidents: incidents::of(recording),
+            at_panic: unwound::snapshot(opened),
         }
     }
 
