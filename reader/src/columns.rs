@@ -3,10 +3,11 @@
 //!
 //! What is written here is escaped already.
 
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::ContentArrangement;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::info;
+use crate::output::terminal_width;
 
 /// Columns between two of them.
 const APART: u16 = 2;
@@ -14,8 +15,7 @@ const APART: u16 = 2;
 /// The width that lines have to fit: the one asked for, else the terminal's. Whoever
 /// writes to a file or a pipe wants whole lines, to search them.
 pub(crate) fn width(asked: Option<u16>) -> Option<usize> {
-    let width = asked.or_else(|| Table::new().width());
-    width.map(usize::from)
+    asked.map(usize::from).or_else(terminal_width)
 }
 
 /// A name, and words that say more about it where there is room.

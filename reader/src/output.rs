@@ -44,10 +44,11 @@ impl Look {
     }
 }
 
-/// Columns of the terminal, if stdout is one: whoever writes to a file or a pipe wants
-/// whole lines, to search them.
+/// Columns of the terminal, if stdout is one that has some: whoever writes to a file or a
+/// pipe wants whole lines, to search them.
 pub(crate) fn terminal_width() -> Option<usize> {
-    Table::new().width().map(usize::from)
+    let width = Table::new().width().map(usize::from);
+    width.filter(|&width| width > 0)
 }
 
 /// Whose clock is shown.
