@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use lz4_flex::frame::FrameDecoder;
 use nix::pty::{Winsize, openpty};
-use regex::Regex;
+use regex::{Captures, Regex};
 use ttlog_format::header::Header;
 use ttlog_format::snapshot;
 
@@ -170,25 +170,38 @@ fn command(reader: &Path, arguments: &[&str], directory: &Path) -> Command {
 
 /// The same, without what differs from machine to machine and from day to day: paths, this
 /// process's id, whether another's is in use again, and how long ago something was, with
-/// the room that it takes in a table.
+/// the room that it takes in a line, a paragraph or a table.
 fn masked(text: &str, directory: &Path) -> String {
     let pattern = |pattern: &str| Regex::new(pattern).expect("a pattern");
     let own = std::process::id();
     let own = pattern(&format!(r#"(?m)(^|process +|\(pid |"[pt]id":){own}\b"#));
     let again = pattern("( is gone): its number is now another process's");
     let long = pattern("x{100,}");
-    let ago = pattern("[0-9][0-9,.]* (ns|µs|ms|s|min|h|d)( [0-9]+ (s|min|h))? ago");
-    let spaces = pattern(" {2,}");
+    let told = pattern(r"started [^;]*;\s+ages\s+below\s+count\s+back\s+from\s+\w+");
+    let ago = pattern("just now|[0-9,]+ (s|min|h|d) ago|ahead of the clock here");
+    let moment = pattern("([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{2}:[0-9]{2}:[0-9]{2}), AGO");
     let text = text.replace(&*directory.to_string_lossy(), "DIR");
     let text = own.replace_all(&text, "${1}SELF");
     let text = again.replace_all(&text, "$1");
     let text = long.replace_all(&text, "x…");
-    let mut out = String::new();
-    for line in text.split_inclusive('\n') {
-        match ago.is_match(line) {
-            true => out += &spaces.replace_all(&ago.replace_all(line, "AGO ago"), "  "),
-            false => out += line,
-        }
+    let text = told.replace_all(&text, |told: &Captures<'_>| in_one_line(&told[0]));
+    let text = ago.replace_all(&text, "AGO");
+    match moment.is_match(&text) {
+        true => without_columns(&moment.replace_all(&text, "MOMENT, AGO")),
+        false => text.into_owned(),
     }
-    out
+}
+
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A table of which a column has no width of its own any more.
+fn without_columns(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with('─'));
+    let lines = lines.map(|line| {
+        let indent = if line.starts_with(' ') { "  " } else { "" };
+        format!("{indent}{}\n", in_one_line(line))
+    });
+    lines.collect()
 }
