@@ -164,7 +164,8 @@ pub(crate) fn show(
 }
 
 /// Of several that are of one recording, the recording itself is shown, or else the first:
-/// what a directory holds of a process is often it and snapshots of it.
+/// what a directory holds of a process is often it and snapshots of it. These may have what
+/// was overwritten since, and whoever looks is told.
 fn drop_copies(readings: &mut Vec<(usize, Reading<'_>)>, seen: &mut Seen) {
     let identity = |reading: &Reading<'_>| reading.entries.recording().header.recording;
     let mut kept: HashMap<u64, (bool, usize, PathBuf)> = HashMap::new();
@@ -182,7 +183,10 @@ fn drop_copies(readings: &mut Vec<(usize, Reading<'_>)>, seen: &mut Seen) {
         let best = best.filter(|(_, best, _)| best != of);
         seen.words.extend(best.map(|(.., shown)| {
             let [path, shown] = [&reading.path, shown].map(|it| path_words(it));
-            format!("{path} is of the recording that {shown} is of, too: its events are shown once")
+            format!(
+                "{path} is left out: {shown} is of the same recording (view it alone for what \
+                 it has besides)"
+            )
         }));
         best.is_none()
     });
