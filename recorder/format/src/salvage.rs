@@ -20,6 +20,7 @@ mod replay;
 mod scan;
 mod spans;
 mod stream;
+mod telling;
 mod timeline;
 
 #[cfg(test)]

@@ -13,16 +13,16 @@ use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::entries::always_wanted;
 use super::file::File;
-use super::mark::{Last, Mark};
+use super::mark::Mark;
 use super::pool::Pool;
-use super::replay::{Page, Teller};
+use super::replay::Page;
 use super::scan::{self, Part, Survey};
 use super::spans::{Known, Spans};
+use super::telling::Telling;
 use super::timeline::Timeline;
 use super::{Entries, Entry, Error, Ledger, Recording, Room, Source, Span, Thread, What};
 use super::{afterwards, ledger};
@@ -72,25 +72,6 @@ pub struct Stream<'s, S: ?Sized> {
     recording: Recording,
 }
 
-/// A thread that is being told.
-struct Telling {
-    teller: Teller,
-    /// Where its blocks are in the pool's order.
-    chain: Range<u32>,
-    /// The one of them that is next, or being told.
-    at: u32,
-    page: Option<Box<Page>>,
-    /// What it told last, made in the place of the one before: most are of the same block.
-    told: Entry,
-    covered_ns: Option<(u64, u64)>,
-    /// What was told of it before, by an earlier stream.
-    after: Option<Last>,
-    /// Where the record of the entry that was told last lies in its block.
-    told_place: (usize, bool),
-    /// When its block began to be told, the ticks of the entry before.
-    ticks_before: u64,
-}
-
 impl<'s, S: Source + ?Sized> Stream<'s, S> {
     /// Looks through the recording in `source`, which its process may still be writing,
     /// and begins to tell it.
@@ -138,7 +119,7 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         let file = File::open(source)?;
         let blocks = file.header.layout.blocks as usize;
         let known = Known::bounded(blocks);
-        let mut stream = Stream::begin(file, blocks <= KEPT_BLOCKS, known, look)?;
+        let mut stream = Stream::index(file, blocks <= KEPT_BLOCKS, known, look)?;
         if !rest {
             stream.until_ticks = mark.seen_ticks;
         }
@@ -153,6 +134,18 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
     }
 
     pub(super) fn begin(
+        file: File<'s, S>,
+        keep: bool,
+        known: Known,
+        look: impl FnOnce(&mut [Part<'_, '_, S>]),
+    ) -> Result<Self, Error> {
+        let mut stream = Stream::index(file, keep, known, look)?;
+        stream.start();
+        Ok(stream)
+    }
+
+    /// Looks through all of it, and begins nothing yet.
+    fn index(
         file: File<'s, S>,
         keep: bool,
         known: Known,
@@ -196,7 +189,6 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
             timeline,
         };
         stream.read_spans()?;
-        stream.start();
         let last = (stream.pool.entries > 0).then_some(stream.pool.last_ticks);
         let last_ns = last.map(|ticks| stream.timeline.wall_ns(ticks));
         stream.recording.end_ns = stream.recording.end_after(last_ns);
@@ -507,79 +499,6 @@ impl<S: Source + ?Sized> Stream<'_, S> {
             mark.threads.extend(last.map(|last| (thread.number, last)));
         }
         mark
-    }
-}
-
-impl Telling {
-    fn new(index: u32, chain: Range<u32>) -> Telling {
-        Telling {
-            teller: Teller {
-                thread: index,
-                ..Teller::default()
-            },
-            at: chain.start,
-            chain,
-            page: None,
-            told: Entry::default(),
-            covered_ns: None,
-            after: None,
-            told_place: (0, false),
-            ticks_before: 0,
-        }
-    }
-
-    /// Passes over the blocks before the one in which the last entry was that was told.
-    fn pass_over(&mut self, after: Option<Last>, pool: &mut Pool) {
-        self.after = after;
-        let Some(after) = after else {
-            return;
-        };
-        while let Some(place) = self.place(pool)
-            && let Some(block) = pool.block(place)
-            && block.sequence <= after.sequence
-        {
-            if block.sequence == after.sequence {
-                self.teller.ticks = after.ticks_before;
-                return;
-            }
-            pool.believe(place);
-            self.at += 1;
-        }
-    }
-
-    /// Whether the entry of the record at a place was told by an earlier stream.
-    fn was_told(&self, place: (usize, bool)) -> bool {
-        let sequence = self.teller.before;
-        self.after
-            .is_some_and(|after| after.covers(sequence, place))
-    }
-
-    /// The last entry that was told, here or by an earlier stream.
-    fn last(&self, pool: &Pool) -> Option<Last> {
-        let Some((_, wall_ns)) = self.covered_ns else {
-            return self.after;
-        };
-        // A block that was told to its end is the one before the next.
-        let at = self.at - u32::from(self.page.is_none());
-        let place = pool.chain(&(at..at + 1)).first();
-        let block = pool.block(*place?)?;
-        let events = match &self.page {
-            Some(page) => page.events_told(),
-            None => block.readable,
-        };
-        Some(Last {
-            sequence: block.sequence,
-            place: self.told_place,
-            events: block.events_before.saturating_add(events.into()),
-            ticks_before: self.ticks_before,
-            wall_ns,
-        })
-    }
-
-    /// Where the block lies that is next, or being told.
-    fn place(&self, pool: &Pool) -> Option<u32> {
-        let at = self.at.checked_sub(self.chain.start)? as usize;
-        pool.chain(&self.chain).get(at).copied()
     }
 }
 
