@@ -128,26 +128,9 @@ impl Arguments {
         moments.into_iter().any(Moment::needs_covered)
     }
 
-    /// Whether anything was asked for.
+    /// Whether nothing was asked for.
     pub(crate) fn is_empty(&self) -> bool {
-        let Arguments {
-            level,
-            grep,
-            target,
-            thread,
-            field,
-            span,
-            since,
-            until,
-        } = self;
-        level.is_none()
-            && grep.is_none()
-            && target.is_empty()
-            && thread.is_empty()
-            && field.is_empty()
-            && span.is_empty()
-            && since.is_none()
-            && until.is_none()
+        self.to_string().is_empty()
     }
 
     /// What passes, by the clock of `zone`, with `spans` what happened to spans, too.
