@@ -155,7 +155,7 @@ impl Arguments {
             )));
         }
         Ok(Filter {
-            is_any: self.is_empty(),
+            passes_all: self.is_empty(),
             asked: self.clone(),
             spans,
             since_ns: since_ns.unwrap_or(0),
@@ -169,7 +169,7 @@ impl Arguments {
 pub(crate) struct Filter {
     asked: Arguments,
     /// Whether nothing was asked for.
-    is_any: bool,
+    passes_all: bool,
     spans: bool,
     since_ns: u64,
     until_ns: u64,
@@ -186,7 +186,7 @@ impl Filter {
         if entry.what != What::Event && !self.spans {
             return false;
         }
-        if self.is_any {
+        if self.passes_all {
             return true;
         }
         if entry.wall_ns < self.since_ns || entry.wall_ns > self.until_ns {

@@ -208,8 +208,8 @@ pub(crate) fn show_readings<'l, 'p: 'l>(
 ) -> Result<(), Error> {
     let filter = filter(&mut readings, asked)?;
     let style = asked.look.style();
-    let look = lines::Look::new(asked, &style, on_screen);
-    let writer = Writer::new(look, &names(&readings), out);
+    let layout = lines::Layout::new(asked, &style, on_screen);
+    let writer = Writer::new(layout, &names(&readings), out);
     let mut shown = 0;
     lines::write_beside(writer, |show| {
         let show: Show<'_> = &mut |batch: Batch<'_>| {

@@ -114,7 +114,7 @@ fn a_directory_is_listed() {
 }
 
 #[test]
-fn a_terminal_is_filled_and_no_line_is_wider() {
+fn no_line_is_wider_than_its_terminal() {
     let (directory, reader) = at_home();
     let name = "ttlog-4711-1764000000000.ring";
     restore("panicked", name, End::AsRecorded, directory.path());

@@ -168,7 +168,7 @@ fn tables(recording: &Recording) -> Recording {
 }
 
 /// How lines are written.
-pub(super) struct Look<'s> {
+pub(super) struct Layout<'s> {
     pub(super) output: Output,
     pub(super) style: &'s Style,
     /// Whether they are looked at where they are written, on a terminal.
@@ -179,10 +179,10 @@ pub(super) struct Look<'s> {
     pub(super) at_once: bool,
 }
 
-impl<'s> Look<'s> {
+impl<'s> Layout<'s> {
     /// As it was asked for.
-    pub(super) fn new(asked: &Arguments, style: &'s Style, on_screen: bool) -> Look<'s> {
-        Look {
+    pub(super) fn new(asked: &Arguments, style: &'s Style, on_screen: bool) -> Layout<'s> {
+        Layout {
             output: asked.output,
             style,
             on_screen,
@@ -194,7 +194,7 @@ impl<'s> Look<'s> {
 
 /// Writes the lines of recordings.
 pub(super) struct Writer<'s, W> {
-    look: Look<'s>,
+    layout: Layout<'s>,
     of: Vec<Of<'s>>,
     days: Days,
     /// Lines that are not written yet.
@@ -218,15 +218,15 @@ enum Lines<'s> {
 impl<'s, W: Write> Writer<'s, W> {
     /// Writes lines of so many recordings to `out`, each with the name of its own, if that
     /// has one.
-    pub(super) fn new(look: Look<'s>, names: &[String], out: W) -> Writer<'s, W> {
+    pub(super) fn new(layout: Layout<'s>, names: &[String], out: W) -> Writer<'s, W> {
         let of = names.iter().map(|name| Of {
-            lines: Lines::new(&look, Some(name).filter(|name| !name.is_empty())),
+            lines: Lines::new(&layout, Some(name).filter(|name| !name.is_empty())),
             recording: None,
         });
         Writer {
             of: of.collect(),
-            days: Days::new(&look),
-            look,
+            days: Days::new(&layout),
+            layout,
             made: Vec::new(),
             begins: Vec::new(),
             out,
@@ -247,23 +247,23 @@ impl<'s, W: Write> Writer<'s, W> {
             let Some(recording) = &of.recording else {
                 continue;
             };
-            if self.look.reverse {
+            if self.layout.reverse {
                 self.begins.push((self.made.len(), entry.wall_ns));
             } else {
                 self.days
-                    .push(&mut self.made, entry.wall_ns, self.look.style);
+                    .push(&mut self.made, entry.wall_ns, self.layout.style);
             }
             of.lines.push(&mut self.made, recording, entry);
-            if self.made.len() >= WRITTEN_BYTES && !self.look.reverse {
+            if self.made.len() >= WRITTEN_BYTES && !self.layout.reverse {
                 self.out.write_all(&self.made)?;
                 self.made.clear();
             }
         }
-        if !self.look.reverse {
+        if !self.layout.reverse {
             self.out.write_all(&self.made)?;
             self.made.clear();
         }
-        if self.look.at_once {
+        if self.layout.at_once {
             self.out.flush()?;
         }
         Ok(lot)
@@ -274,7 +274,7 @@ impl<'s, W: Write> Writer<'s, W> {
         let mut end = self.made.len();
         let mut day = Vec::new();
         for &(begin, wall_ns) in self.begins.iter().rev() {
-            self.days.push(&mut day, wall_ns, self.look.style);
+            self.days.push(&mut day, wall_ns, self.layout.style);
             self.out.write_all(&day)?;
             self.out.write_all(&self.made[begin..end])?;
             day.clear();
@@ -305,8 +305,8 @@ impl Of<'_> {
 }
 
 impl<'s> Lines<'s> {
-    fn new(look: &Look<'s>, name: Option<&String>) -> Lines<'s> {
-        let detail = match look.output {
+    fn new(layout: &Layout<'s>, name: Option<&String>) -> Lines<'s> {
+        let detail = match layout.output {
             Output::Short => Detail::Short,
             Output::Full => Detail::Full,
             Output::Cat => Detail::Words,
@@ -318,7 +318,7 @@ impl<'s> Lines<'s> {
                 });
             }
         };
-        let lines = text::Lines::new(look.style, detail).aligned(look.on_screen);
+        let lines = text::Lines::new(layout.style, detail).aligned(layout.on_screen);
         Lines::Text(match name {
             Some(name) => lines.named(name),
             None => lines,
@@ -342,10 +342,10 @@ struct Days {
 }
 
 impl Days {
-    fn new(look: &Look<'_>) -> Days {
+    fn new(layout: &Layout<'_>) -> Days {
         Days {
-            are_said: look.output == Output::Short,
-            on_screen: look.on_screen,
+            are_said: layout.output == Output::Short,
+            on_screen: layout.on_screen,
             today: 0..0,
         }
     }
@@ -395,8 +395,8 @@ mod tests {
         colour: false,
     };
 
-    fn look(output: Output, on_screen: bool, reverse: bool) -> Look<'static> {
-        Look {
+    fn layout(output: Output, on_screen: bool, reverse: bool) -> Layout<'static> {
+        Layout {
             output,
             style: &STYLE,
             on_screen,
@@ -418,12 +418,12 @@ mod tests {
     }
 
     /// The lines of recordings with these names.
-    fn lines(look: Look<'_>, recordings: &[(&str, &Recording)]) -> Vec<String> {
+    fn lines(layout: Layout<'_>, recordings: &[(&str, &Recording)]) -> Vec<String> {
         let names: Vec<String> = recordings.iter().map(|(name, _)| (*name).into()).collect();
         let recordings: Vec<(usize, &Recording)> =
             recordings.iter().map(|(_, it)| *it).enumerate().collect();
         let mut out = Vec::new();
-        let writer = Writer::new(look, &names, &mut out);
+        let writer = Writer::new(layout, &names, &mut out);
         write_beside(writer, |show| {
             show(batch(&recordings, 0));
             Ok(())
@@ -438,7 +438,7 @@ mod tests {
         let recording = fixture::recording();
         let recordings = [(0, &recording)];
         let writer = Writer::new(
-            look(Output::Short, false, false),
+            layout(Output::Short, false, false),
             &["".into()],
             Room(10_000),
         );
@@ -489,9 +489,9 @@ mod tests {
     fn the_newest_may_come_first() {
         let recording = fixture::recording();
         for output in [Output::Short, Output::Full, Output::Json, Output::Cat] {
-            let mut all = lines(look(output, false, false), &[("", &recording)]);
+            let mut all = lines(layout(output, false, false), &[("", &recording)]);
             all.reverse();
-            assert_eq!(lines(look(output, false, true), &[("", &recording)]), all);
+            assert_eq!(lines(layout(output, false, true), &[("", &recording)]), all);
         }
     }
 
@@ -499,14 +499,14 @@ mod tests {
     fn where_there_are_several_each_line_has_a_name() {
         let recording = fixture::recording();
         let both = [("web[1]", &recording), ("d\x1bb[2]", &recording)];
-        let short = lines(look(Output::Short, false, false), &both);
+        let short = lines(layout(Output::Short, false, false), &both);
         let half = recording.entries.len();
         assert_eq!(short[0], "22:13:20.000 web[1] [INFO] request{id=7}: opened");
         assert!(
             short[half].starts_with("22:13:20.000 d\\x1bb[2] [INFO] "),
             "{short:?}"
         );
-        for line in &lines(look(Output::Json, false, false), &both)[half..] {
+        for line in &lines(layout(Output::Json, false, false), &both)[half..] {
             let object: serde_json::Value = serde_json::from_str(line).unwrap();
             assert_eq!(object["recording"], "d\x1bb[2]");
         }
@@ -521,7 +521,7 @@ mod tests {
             let begin = |line: &String| line.chars().take(20).collect();
             lines.iter().map(begin).collect()
         };
-        let piped = lines(look(Output::Short, false, false), &[("", &recording)]);
+        let piped = lines(layout(Output::Short, false, false), &[("", &recording)]);
         assert_eq!(
             begins(&piped),
             [
@@ -530,7 +530,7 @@ mod tests {
                 "2023-11-15 22:13:20."
             ]
         );
-        let reversed = lines(look(Output::Short, false, true), &[("", &recording)]);
+        let reversed = lines(layout(Output::Short, false, true), &[("", &recording)]);
         assert_eq!(
             begins(&reversed),
             [
@@ -539,7 +539,7 @@ mod tests {
                 "22:13:20.000 [INFO] "
             ]
         );
-        let on_screen = lines(look(Output::Short, true, false), &[("", &recording)]);
+        let on_screen = lines(layout(Output::Short, true, false), &[("", &recording)]);
         assert_eq!(
             begins(&on_screen),
             [
@@ -557,7 +557,7 @@ mod tests {
     #[test]
     fn on_a_screen_what_is_said_begins_at_one_column() {
         let recording = fixture::recording();
-        let lines = lines(look(Output::Short, true, false), &[("", &recording)]);
+        let lines = lines(layout(Output::Short, true, false), &[("", &recording)]);
         let said: Vec<&str> = lines[1..].iter().map(|line| &line[21..]).collect();
         assert_eq!(said[0], "request{id=7}: opened");
         assert!(said[3].starts_with("evil"), "{said:?}");
@@ -567,7 +567,7 @@ mod tests {
     #[test]
     fn a_line_says_all_or_the_message_alone() {
         let recording = fixture::recording();
-        let full = lines(look(Output::Full, false, false), &[("", &recording)]);
+        let full = lines(layout(Output::Full, false, false), &[("", &recording)]);
         let thread = &recording.threads[0];
         assert_eq!(
             full[1],
@@ -582,7 +582,7 @@ mod tests {
             "{}",
             full[4]
         );
-        let words = lines(look(Output::Cat, false, false), &[("", &recording)]);
+        let words = lines(layout(Output::Cat, false, false), &[("", &recording)]);
         assert_eq!(words[1], "user logged in");
         assert_eq!(words[4], "connection reset");
         assert_eq!(words[5], "(call site 0xdead) field0=-1 field1=1.0");
