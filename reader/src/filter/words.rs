@@ -5,6 +5,7 @@ use std::fmt;
 use clap::ValueEnum;
 
 use super::Arguments;
+use crate::advice::for_a_shell;
 use crate::escape::quoted;
 
 impl fmt::Display for Arguments {
@@ -38,13 +39,9 @@ impl fmt::Display for Arguments {
     }
 }
 
-/// A word, between quotes where a shell would take it for several, or for something else.
+/// A word as a shell takes it for one, and escaped where it cannot be shown as it is.
 fn in_a_shell(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_:.,@/+%".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => quoted(word.as_bytes()),
-    }
+    for_a_shell(word).unwrap_or_else(|| quoted(word.as_bytes()))
 }
 
 #[cfg(test)]
@@ -73,9 +70,11 @@ mod tests {
             "--until", "12:34",
         ];
         let expected = concat!(
-            r#"--level info --grep "no row" --target app::db --thread "a b" --span query "#,
-            r#"--field "id=7" --field "ms>=100" --since -2s --until 12:34"#
+            "--level info --grep 'no row' --target app::db --thread 'a b' --span query ",
+            "--field 'id=7' --field 'ms>=100' --since -2s --until 12:34"
         );
         assert_eq!(words(&all), expected);
+        assert_eq!(words(&["-g", "$(reboot)"]), "--grep '$(reboot)'");
+        assert_eq!(words(&["-t", "a\x1b"]), r#"--target "a\x1b""#);
     }
 }
