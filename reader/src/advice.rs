@@ -38,11 +38,12 @@ pub(crate) fn typed(path: &Path) -> Option<String> {
 
 /// A text as one word of a shell's.
 pub(crate) fn for_a_shell(text: &str) -> Option<String> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
     if text.is_empty() || text.chars().any(is_hazard) {
         return None;
     }
-    Some(match text.chars().all(is_plain) {
+    // What begins with = is a program's path to some.
+    Some(match text.chars().all(is_plain) && !text.starts_with('=') {
         true => text.to_owned(),
         false => format!("'{}'", text.replace('\'', r"'\''")),
     })
@@ -58,6 +59,9 @@ mod tests {
             ("/dev/shm/a-1.ring", Some("/dev/shm/a-1.ring")),
             ("a b's", Some(r"'a b'\''s'")),
             ("$(reboot)", Some("'$(reboot)'")),
+            ("$(rm)'`", Some(r"'$(rm)'\''`'")),
+            ("=ls", Some("'=ls'")),
+            ("info,a::b=warn", Some("info,a::b=warn")),
             ("a\nb", None),
             ("", None),
         ] {

@@ -71,7 +71,7 @@ mod tests {
         ];
         let expected = concat!(
             "--level info --grep 'no row' --target app::db --thread 'a b' --span query ",
-            "--field 'id=7' --field 'ms>=100' --since -2s --until 12:34"
+            "--field id=7 --field 'ms>=100' --since -2s --until 12:34"
         );
         assert_eq!(words(&all), expected);
         assert_eq!(words(&["-g", "$(reboot)"]), "--grep '$(reboot)'");

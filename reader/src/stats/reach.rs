@@ -244,16 +244,6 @@ fn with_directive(filter: &str, target: &str, level: &str) -> Option<String> {
     Some(directives.join(","))
 }
 
-/// A filter as a shell takes it for what it is: it is the recording that chose it.
-pub(super) fn for_the_shell(filter: &str) -> String {
-    let is_plain =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '=' | ',' | '.' | '/' | '-');
-    match filter.chars().all(is_plain) {
-        true => filter.to_owned(),
-        false => format!("'{}'", filter.replace('\'', r"'\''")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,9 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn no_shell_is_led_astray_by_a_filter() {
-        assert_eq!(for_the_shell("info,a::b=warn"), "info,a::b=warn");
-        assert_eq!(for_the_shell("$(rm)'`"), r"'$(rm)'\''`'");
+    fn what_no_directive_can_name_is_no_target() {
         assert!(!is_target("a;b") && !is_target("") && !is_target("a b"));
     }
 }

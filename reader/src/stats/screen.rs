@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::advice::for_a_shell;
 use crate::colour;
 use crate::columns::{self, Column, Heads, Name, share, short_path, size};
 use crate::escape::{escape, quoted};
@@ -9,7 +10,7 @@ use crate::page::Page;
 use crate::text::{age, count};
 
 use super::Told;
-use super::reach::{FAR, Limit, for_the_shell};
+use super::reach::{FAR, Limit};
 use super::rows::{By, Of, Row, Sort};
 use super::tally::{Amount, At, Place, Says};
 
@@ -155,8 +156,8 @@ fn advise(told: &Told<'_>, page: &mut Page) {
     );
     page.wrapped("", &longer, "");
     // To be pasted, so it is whole.
-    let paste = match &advice.filter {
-        Some(filter) => format!("TTLOG_FILTER={}", for_the_shell(filter)),
+    let paste = match advice.filter.as_deref().and_then(for_a_shell) {
+        Some(filter) => format!("TTLOG_FILTER={filter}"),
         None => format!("{}   (to be added to its filter)", advice.directive()),
     };
     page.whole(&format!("  {}", page.style.paint(colour::HEADING, &paste)));
