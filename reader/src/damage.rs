@@ -11,6 +11,7 @@ pub(crate) fn words(ledger: &Ledger) -> Option<String> {
         (ledger.damaged_blocks, "damaged block", "damaged blocks"),
         (ledger.damaged_spans, "damaged span", "damaged spans"),
         (ledger.damaged_totals, "damaged total", "damaged totals"),
+        (ledger.damaged_causes, "damaged cause", "damaged causes"),
         (ledger.counts.torn, "torn event", "torn events"),
         (ledger.missing_bytes, "missing byte", "missing bytes"),
         (

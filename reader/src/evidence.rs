@@ -28,7 +28,7 @@ pub(crate) fn of_causes(recording: &Recording, ending: Option<&Cause>, kind: Kin
     let causes = &recording.causes;
     let Some(ending) = ending else {
         let none = match causes.is_empty() {
-            true if recording.lacks_causes() => "the part of the file that holds causes is missing",
+            _ if recording.ledger.damaged_causes > 0 => DAMAGED,
             true => "no cause was written",
             false => "no cause was written that it has not survived",
         };
@@ -46,8 +46,13 @@ pub(crate) fn of_causes(recording: &Recording, ending: Option<&Cause>, kind: Kin
     if ending.overflow {
         clauses.push(OVERFLOW.to_owned());
     }
+    if recording.ledger.damaged_causes > 0 {
+        clauses.push(format!("{DAMAGED}, and it may have held a later one"));
+    }
     clauses
 }
+
+const DAMAGED: &str = "the part of the file that holds causes is damaged or missing";
 
 const OVERFLOW: &str = "the address is where the thread's stack ends: it was a stack overflow";
 

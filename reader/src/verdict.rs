@@ -26,7 +26,7 @@ pub(crate) fn judge(recording: &Recording, now: &Now) -> Verdict {
     let mut verdict = match ending {
         _ if runs(now, &boot) => of_kind(Kind::Alive),
         Some(cause) => ended_by(recording, cause),
-        None if recording.lacks_causes() => of_kind(Kind::Unknown),
+        None if recording.ledger.damaged_causes > 0 => of_kind(Kind::Unknown),
         None => of_kind(without_cause(&now.life, &boot)),
     };
     let kind = verdict.kind;

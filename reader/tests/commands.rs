@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 use ttlog_format::clock::{Sample, Source};
-use ttlog_format::header::{Header, Layout, TOTALS_OFFSET, totals};
+use ttlog_format::header::{Header, Layout};
 
 const READER: &str = env!("CARGO_BIN_EXE_ttlog-reader");
 const VIEW: &str = env!("CARGO_BIN_EXE_ttlog-view");
@@ -86,13 +86,11 @@ fn header() -> Header {
 /// A recording in which nothing was recorded yet.
 fn image() -> Vec<u8> {
     let header = header();
-    let page = header.encode();
+    let beginning = header.beginning();
     let mut bytes = vec![0; header.layout.file_bytes() as usize];
-    bytes[..page.len()].copy_from_slice(&page[..]);
+    bytes[..beginning.len()].copy_from_slice(&beginning[..]);
     let copy = header.layout.copy_offset() as usize;
-    bytes[copy..].copy_from_slice(&page[..]);
-    let totals = totals::none(header.recording);
-    bytes[TOTALS_OFFSET as usize..][..totals.len()].copy_from_slice(&totals);
+    bytes[copy..].copy_from_slice(&header.encode()[..]);
     bytes
 }
 

@@ -119,25 +119,21 @@ fn who_has_executed_another_program_has_ended_unless_a_cause_says_more() {
 }
 
 #[test]
-fn that_a_short_file_has_no_cause_tells_nothing() {
+fn that_nothing_is_left_of_a_cause_tells_nothing() {
     let mut recording = with([]);
-    let whole = recording.header.layout.file_bytes();
-    for (left, kind) in [
-        (4096, Kind::Unknown),
-        (12_287, Kind::Unknown),
-        (12_288, Kind::Killed),
-    ] {
-        recording.ledger.missing_bytes = whole - left;
+    for (damaged, kind) in [(0, Kind::Killed), (1, Kind::Unknown), (8, Kind::Unknown)] {
+        recording.ledger.damaged_causes = damaged;
         let verdict = judge(&recording, &now(gone()));
-        assert_eq!(verdict.kind, kind, "{left}");
-        let missing = says(
-            &verdict,
-            "the part of the file that holds causes is missing",
-        );
-        assert_eq!(missing, kind == Kind::Unknown);
+        assert_eq!(verdict.kind, kind, "{damaged}");
+        let lost = says(&verdict, "holds causes is damaged or missing");
+        assert_eq!(lost, kind == Kind::Unknown);
     }
-    recording.ledger.missing_bytes = whole - 4096;
     assert_eq!(judge(&recording, &now(runs())).kind, Kind::Alive);
+    let mut recording = with([fault()]);
+    recording.ledger.damaged_causes = 1;
+    let verdict = judge(&recording, &now(gone()));
+    assert_eq!(verdict.kind, Kind::Signal);
+    assert!(says(&verdict, "it may have held a later one"));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Instant;
 use ttlog_format::block::{self, HEADER_BYTES, HEADER_WORDS, Kind, Next, Retired};
 use ttlog_format::check::Key;
 use ttlog_format::clock::{Sample, Source};
-use ttlog_format::header::{Header, Layout, TOTALS_OFFSET, totals};
+use ttlog_format::header::{Header, Layout};
 use ttlog_format::record::{self, Walk};
 use ttlog_format::salvage::{Entry, Stream, salvage};
 use ttlog_format::site::{self, Level, Parts};
@@ -133,10 +133,9 @@ fn recording(blocks: u32) -> (Vec<u8>, u64) {
     let header = header(blocks);
     let mut bytes = vec![0; header.layout.file_bytes() as usize];
     let copy = header.layout.copy_offset() as usize;
-    bytes[..4096].copy_from_slice(&header.encode()[..]);
+    let beginning = header.beginning();
+    bytes[..beginning.len()].copy_from_slice(&beginning[..]);
     bytes[copy..].copy_from_slice(&header.encode()[..]);
-    let none = totals::none(RECORDING);
-    bytes[TOTALS_OFFSET as usize..][..none.len()].copy_from_slice(&none);
     let mut before: [Option<(u64, u32, u64, u32)>; THREADS as usize] = Default::default();
     let mut total = 0;
     for index in 0..blocks {

@@ -18,6 +18,9 @@
 //!                        plus 1; 0: that did not come to pass
 //! ```
 //!
+//! A place where no cause was ever written says so in its word 0, and so does one whose
+//! cause is being written: zeros there are damage, which may hide how the process ended.
+//!
 //! Everything here is arithmetic on words: a signal handler encodes a cause.
 
 use serde::{Deserialize, Serialize};
@@ -122,6 +125,43 @@ pub fn place(number: u64) -> usize {
 /// Where the cause at `place` lies, in bytes from the file's beginning.
 pub fn offset(place: usize) -> u64 {
     CAUSES_OFFSET + (place * CAUSE_WORDS * 8) as u64
+}
+
+/// Word 0 of a place where no cause was ever written.
+pub fn none(recording: u64, place: usize) -> u64 {
+    without_cause(recording, place, 0)
+}
+
+/// Word 0 of a place where a cause is being written.
+pub fn begun(recording: u64, place: usize) -> u64 {
+    without_cause(recording, place, 1)
+}
+
+fn without_cause(recording: u64, place: usize, state: u64) -> u64 {
+    Key::of_header_word(recording).tally((offset(place) / 8) as usize, state)
+}
+
+/// What was found at a place of causes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// Nothing was ever written there.
+    None,
+    /// The process died, or is, writing a cause.
+    Begun,
+    /// A cause.
+    Cause(Cause),
+    /// None of these.
+    Damaged,
+}
+
+/// What the words at a place of causes say.
+pub fn find(words: &[u64; CAUSE_WORDS], recording: u64, at: usize) -> Found {
+    match Cause::decode(words, recording) {
+        Some(cause) if place(cause.number) == at => Found::Cause(cause),
+        None if words[0] == none(recording, at) => Found::None,
+        None if words[0] == begun(recording, at) => Found::Begun,
+        _ => Found::Damaged,
+    }
 }
 
 /// What to store at [`SURVIVED`] of the `number`th cause when the handler that was
@@ -271,6 +311,27 @@ mod tests {
         assert_eq!(read.survived_ticks, Some(0));
         words[SURVIVED] ^= 1 << 30;
         assert_eq!(Cause::decode(&words, 42), Some(cause));
+    }
+
+    #[test]
+    fn that_there_is_no_cause_is_known_and_not_taken_from_zeros() {
+        for at in 0..CAUSES {
+            let mut words = [7; CAUSE_WORDS];
+            words[0] = none(42, at);
+            assert_eq!(find(&words, 42, at), Found::None);
+            assert_eq!(find(&words, 42, (at + 1) % CAUSES), Found::Damaged);
+            words[0] = begun(42, at);
+            assert_eq!(find(&words, 42, at), Found::Begun);
+            for bit in 0..64 {
+                let mut flipped = words;
+                flipped[0] ^= 1 << bit;
+                assert_eq!(find(&flipped, 42, at), Found::Damaged, "bit {bit}");
+            }
+            assert_eq!(find(&[0; CAUSE_WORDS], 42, at), Found::Damaged);
+        }
+        let words = exit().encode(42);
+        assert_eq!(find(&words, 42, 2), Found::Cause(exit()));
+        assert_eq!(find(&words, 42, 3), Found::Damaged);
     }
 
     #[test]

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::cause::CAUSES;
 use crate::check::Key;
 use crate::clock::{Sample, Source};
-use crate::{BLOCK_BYTES, VERSION, span};
+use crate::{BLOCK_BYTES, VERSION, cause, span};
 
 /// What every recording begins with.
 pub const MAGIC: [u8; 8] = *b"ttlogrec";
@@ -279,6 +280,22 @@ pub enum Fault {
 }
 
 impl Header {
+    /// What a recording begins with in which nothing has happened: the header, the totals,
+    /// and the places of causes.
+    pub fn beginning(&self) -> Box<[u8; INCIDENTS_OFFSET as usize]> {
+        let mut bytes = Box::new([0; INCIDENTS_OFFSET as usize]);
+        let mut put = |offset: u64, with: &[u8]| {
+            bytes[offset as usize..][..with.len()].copy_from_slice(with);
+        };
+        put(0, &self.encode()[..]);
+        put(TOTALS_OFFSET, &totals::none(self.recording));
+        for place in 0..CAUSES {
+            let none = cause::none(self.recording, place);
+            put(cause::offset(place), &none.to_le_bytes());
+        }
+        bytes
+    }
+
     /// The header's bytes. Texts that are too long are cut.
     pub fn encode(&self) -> Box<[u8; HEADER_BYTES]> {
         let layout = self.layout;

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
-use crate::header::{Header, INCIDENTS_OFFSET};
+use crate::header::Header;
 use crate::incident::Incident;
 use crate::site::{CallSite, Level};
 use crate::span::SpanId;
@@ -169,6 +169,8 @@ pub struct Ledger {
     pub damaged_spans: u64,
     /// Totals beside the blocks that fail theirs.
     pub damaged_totals: u64,
+    /// Places that may have held a cause, and of which nothing can be known.
+    pub damaged_causes: u64,
     /// Readable events of which a value was cut.
     pub truncated: u64,
     /// Spans that found no slot.
@@ -356,13 +358,6 @@ impl Recording {
         });
         // A damaged chain may loop, and must not do so for long.
         known.take(CONTEXT_MAX)
-    }
-
-    /// Whether the file ends before the part of it that holds causes does: that there is none
-    /// then tells nothing.
-    pub fn lacks_causes(&self) -> bool {
-        let whole = self.header.layout.file_bytes();
-        whole.saturating_sub(self.ledger.missing_bytes) < INCIDENTS_OFFSET
     }
 
     /// Its end, where the last entry is of that moment.

@@ -17,7 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use ttlog_format::BLOCK_BYTES;
 use ttlog_format::clock::{Sample, Source};
-use ttlog_format::header::{Header, Layout, TOTALS_OFFSET, totals};
+use ttlog_format::header::{Header, Layout};
 
 use crate::error::Error;
 use crate::linux::backtrace;
@@ -39,7 +39,7 @@ const STRETCH_MIN: u64 = 64 << 10;
 /// A recording that was just begun.
 #[derive(Debug)]
 pub(crate) struct Created {
-    /// The whole file. Nothing but the headers and totals has been written.
+    /// The whole file. Nothing but its beginning and the header's copy has been written.
     pub(crate) map: MmapRaw,
     /// How many bytes of it are faulted in.
     pub(crate) faulted_in: u64,
@@ -138,14 +138,11 @@ impl Request<'_> {
         let map = prepare(&unfinished, layout.file_bytes(), faulted_in)?;
         let stat = unfinished.tried("look at", fstat(&unfinished.file))?;
         let header = self.header(layout, limited_by, stat.st_ino);
-        let bytes = header.encode();
-        for offset in [0, layout.copy_offset()] {
-            let written = unfinished.file.write_all_at(&bytes[..], offset);
+        let (beginning, copy) = (header.beginning(), header.encode());
+        for (bytes, offset) in [(&beginning[..], 0), (&copy[..], layout.copy_offset())] {
+            let written = unfinished.file.write_all_at(bytes, offset);
             unfinished.tried("write the header of", written)?;
         }
-        let totals = totals::none(header.recording);
-        let written = unfinished.file.write_all_at(&totals, TOTALS_OFFSET);
-        unfinished.tried("write the totals of", written)?;
         if self.is_durable() {
             unfinished.tried("sync", durable::write_whole(&unfinished.file))?;
         }

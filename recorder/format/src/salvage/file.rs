@@ -6,7 +6,7 @@
 use zerocopy::IntoBytes;
 
 use super::{Error, Source};
-use crate::cause::{self, CAUSE_WORDS, CAUSES, Cause};
+use crate::cause::{self, CAUSE_WORDS, CAUSES, Cause, Found};
 use crate::clock::Sample;
 use crate::header::{Fault, HEADER_BYTES, Header, INCIDENTS, MAGIC, TOTALS_OFFSET, newest, totals};
 use crate::incident::{self, Incident, PAGE_WORDS};
@@ -79,16 +79,32 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
         Ok(samples)
     }
 
-    /// The causes, in the order of their numbers.
-    pub(super) fn causes(&self) -> Result<Vec<Cause>, Error> {
-        let mut causes = Vec::new();
+    /// The causes, in the order of their numbers, and how many places are damaged that
+    /// may have held one: behind one that never did there is none.
+    pub(super) fn causes(&self) -> Result<(Vec<Cause>, u64), Error> {
+        let (mut causes, mut damaged) = (Vec::new(), 0);
         for place in 0..CAUSES {
-            let (words, _) = self.words::<CAUSE_WORDS>(cause::offset(place))?;
-            let cause = Cause::decode(&words, self.header.recording);
-            causes.extend(cause.filter(|cause| cause::place(cause.number) == place));
+            match self.cause(place)? {
+                Found::None if place < 4 => break,
+                Found::None | Found::Begun => {}
+                Found::Cause(cause) => causes.push(cause),
+                Found::Damaged => damaged += 1,
+            }
         }
         causes.sort_by_key(|cause| cause.number);
-        Ok(causes)
+        Ok((causes, damaged))
+    }
+
+    /// What is at a place of causes, read again where it may have been written meanwhile.
+    fn cause(&self, place: usize) -> Result<Found, Error> {
+        let read = || {
+            let (words, _) = self.words::<CAUSE_WORDS>(cause::offset(place))?;
+            Ok(cause::find(&words, self.header.recording, place))
+        };
+        match read()? {
+            Found::Damaged => read(),
+            found => Ok(found),
+        }
     }
 
     /// The incidents, in the order of their numbers; the spans that they describe are

@@ -82,10 +82,9 @@ impl Image {
         let header = header(blocks, span_slots);
         let mut bytes = vec![0; header.layout.file_bytes() as usize];
         let copy = header.layout.copy_offset() as usize;
-        bytes[..4096].copy_from_slice(&header.encode()[..]);
+        let beginning = header.beginning();
+        bytes[..beginning.len()].copy_from_slice(&beginning[..]);
         bytes[copy..].copy_from_slice(&header.encode()[..]);
-        let none = totals::none(RECORDING);
-        bytes[TOTALS_OFFSET as usize..][..none.len()].copy_from_slice(&none);
         Image {
             header,
             bytes,
@@ -96,6 +95,10 @@ impl Image {
 
     pub(crate) fn salvage(&self) -> Recording {
         salvage(&self.bytes).unwrap()
+    }
+
+    pub(crate) fn recording(&self) -> u64 {
+        self.header.recording
     }
 
     pub(crate) fn layout(&self) -> Layout {

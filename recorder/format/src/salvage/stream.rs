@@ -156,11 +156,13 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         let timeline = Timeline::new(&file.header, samples);
         let mut account = ledger::of_recording(&pool, file.totals()?);
         account.missing_bytes = file.missing_bytes();
+        let causes;
+        (causes, account.damaged_causes) = file.causes()?;
         let threads = threads(&pool, &survey);
         let mut stream = Stream {
             recording: Recording {
                 header: file.header.clone(),
-                causes: file.causes()?,
+                causes,
                 incidents: Vec::new(),
                 sites: survey.sites,
                 threads: threads.iter().map(|(thread, _)| thread.clone()).collect(),

@@ -456,9 +456,12 @@ impl Write for Full {
 fn a_disk_that_is_full_is_an_error_wherever_it_is_met() {
     let mut recording = recording();
     recording.entries = vec![recording.entries[0].clone(); 5_000];
-    let whole = snapshot(&recording, None).len();
+    let made = Made::default();
+    let mut bytes = Vec::new();
+    write(&recording, &made, &mut bytes).unwrap();
+    let whole = bytes.len();
     for room in (0..whole).step_by(whole / 100) {
-        let error = write(&recording, &Made::default(), Full(room)).unwrap_err();
+        let error = write(&recording, &made, Full(room)).unwrap_err();
         assert_eq!(
             error.kind(),
             io::ErrorKind::StorageFull,

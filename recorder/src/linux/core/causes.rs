@@ -27,7 +27,8 @@ impl Here<'_> {
         let words = cause.encode(self.recording);
         let base = base(number);
         // What an older cause left there does not count any more, nor half of this one.
-        self.memory.store(base, 0);
+        let begun = cause::begun(self.recording, cause::place(number));
+        self.memory.store(base, begun);
         for (i, &word) in words.iter().enumerate().skip(1) {
             self.memory.store(base + i, word);
         }

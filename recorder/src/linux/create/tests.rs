@@ -74,9 +74,9 @@ fn is_whole(created: &Created) {
     let at_end = &bytes[layout.copy_offset() as usize..];
     assert_eq!(Header::decode(&bytes).as_ref(), Ok(&created.header));
     assert_eq!(Header::decode(at_end).as_ref(), Ok(&created.header));
-    let totals = totals::none(created.header.recording);
-    let between = &bytes[TOTALS_OFFSET as usize..layout.copy_offset() as usize];
-    let unwritten = between.strip_prefix(&totals).unwrap();
+    let beginning = created.header.beginning();
+    let before_the_copy = &bytes[..layout.copy_offset() as usize];
+    let unwritten = before_the_copy.strip_prefix(&beginning[..]).unwrap();
     assert!(unwritten.iter().all(|&byte| byte == 0));
     let stat = fs::metadata(&created.path).unwrap();
     assert_eq!(stat.permissions().mode() & 0o7777, 0o600);

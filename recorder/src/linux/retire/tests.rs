@@ -139,12 +139,10 @@ fn struck() -> Cause {
 
 fn write_recording(path: &Path, service: &str, causes: &[Cause]) {
     let file = File::create(path).unwrap();
-    let bytes = header(service).encode();
+    let header = header(service);
     file.write_all_at(&vec![0; TAKEN as usize], 0).unwrap();
-    file.write_all_at(&bytes[..], 0).unwrap();
-    file.write_all_at(&bytes[..], TAKEN - HEADER_BYTES as u64)
-        .unwrap();
-    file.write_all_at(&totals::none(RECORDING), TOTALS_OFFSET)
+    file.write_all_at(&header.beginning()[..], 0).unwrap();
+    file.write_all_at(&header.encode()[..], TAKEN - HEADER_BYTES as u64)
         .unwrap();
     for (number, &cause) in (0..).zip(causes) {
         let cause = Cause { number, ..cause };

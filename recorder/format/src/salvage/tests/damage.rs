@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::super::image::Image;
 use super::*;
 use crate::block::Retired;
-use crate::header::TOTALS_OFFSET;
+use crate::header::{INCIDENTS_OFFSET, TOTALS_OFFSET};
 use crate::span;
 use crate::{BLOCK_BYTES, BLOCK_WORDS};
 use proptest::prelude::*;
@@ -19,6 +19,31 @@ fn a_slot_whose_opening_is_damaged_is_counted() {
     assert_eq!(recording.ledger.damaged_spans, 1);
     assert!(recording.spans[&id(0)].open);
     assert!(!recording.spans.contains_key(&id(1)));
+}
+
+#[test]
+fn a_cause_that_is_lost_is_not_taken_for_one_that_never_was() {
+    let story = story();
+    assert_eq!(story.salvage().ledger.damaged_causes, 0);
+    let [first, second] = [0, 1].map(|place| cause::offset(place) as usize);
+    // Zeroed, all of them; the one there is; what says that there is no second.
+    for (zeroed, damaged, left) in [
+        (first..INCIDENTS_OFFSET as usize, 8, 0),
+        (first..second, 1, 0),
+        (second..second + 8, 1, 1),
+        (second + 8..INCIDENTS_OFFSET as usize, 0, 1),
+    ] {
+        let mut image = story.clone();
+        image.bytes[zeroed].fill(0);
+        let recording = image.salvage();
+        assert_eq!(recording.ledger.damaged_causes, damaged);
+        assert_eq!(recording.causes.len(), left);
+    }
+    let mut image = story.clone();
+    let begun = cause::begun(image.recording(), 0);
+    image.put(first as u64, &[begun]);
+    let recording = image.salvage();
+    assert!(recording.causes.is_empty() && recording.ledger.damaged_causes == 0);
 }
 
 #[test]
