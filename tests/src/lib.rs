@@ -32,11 +32,14 @@ pub mod scribble;
 pub mod seccomp;
 pub mod snapper;
 pub mod story;
+pub mod tally;
 pub mod torrent;
+pub mod torture;
 pub mod values;
 pub mod victim;
 
 pub use check::Violation;
 pub use plan::{Adapter, Plan, What};
 pub use played::Played;
+pub use tally::Tally;
 pub use victim::Victim;

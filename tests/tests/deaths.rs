@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ttlog_format::incident::{self, Incident};
 use ttlog_reader::{Kind, Opened};
 use ttlog_tests::death::{Dead, Death, WORKERS};
-use ttlog_tests::{Violation, build, check};
+use ttlog_tests::{Tally, Violation, build, check};
 
 const MORTAL: &str = env!("CARGO_BIN_EXE_mortal");
 
-/// How often each dies.
+/// In how many ways, and how often in each unless more is asked for.
 const TIMES: u64 = 20;
 
 const LANES: usize = 2;
@@ -48,13 +48,13 @@ fn seen(status: ExitStatus) -> (Option<i32>, Option<i32>, bool) {
 }
 
 /// Dies so many times in each way; what was not as it should have been.
-fn die(programs: &Programs, deaths: &[Death], times: u64) -> Vec<String> {
+fn die(programs: &Programs, deaths: &[Death], times: u64, died: &Tally) -> Vec<String> {
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..LANES {
             scope.spawn(|| {
                 while let Some(&death) = deaths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let found = die_in_one_way(programs.of(death), death, times);
+                    let found = die_in_one_way(programs.of(death), death, times, died);
                     wrong.lock().expect("no panic").extend(found);
                 }
             });
@@ -63,13 +63,13 @@ fn die(programs: &Programs, deaths: &[Death], times: u64) -> Vec<String> {
     wrong.into_inner().expect("no panic")
 }
 
-fn die_in_one_way(program: &Path, death: Death, times: u64) -> Option<String> {
+fn die_in_one_way(program: &Path, death: Death, times: u64, died: &Tally) -> Option<String> {
     let expected = seen(Dead::of(program, death, 0, false).status);
     (0..times).find_map(|run| {
         let dead = Dead::of(program, death, run, true);
         let judged = judge(&dead, death, expected);
-        let violation = judged.err()?;
-        Some(format!("{death:?}, run {run}: {violation}"))
+        died.add(u64::from(judged.is_ok()));
+        Some(format!("{death:?}, run {run}: {}", judged.err()?))
     })
 }
 
@@ -157,8 +157,12 @@ fn look_for_a_core() {
 #[test]
 fn every_death_is_what_it_would_have_been_and_is_told() {
     look_for_a_core();
-    let wrong = die(&programs(), &Death::all(), TIMES);
+    let ways = Death::all();
+    let deaths = Tally::of("deaths", TIMES * ways.len() as u64);
+    let times = deaths.wanted().div_ceil(ways.len() as u64);
+    let wrong = die(&programs(), &ways, times, &deaths);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    deaths.note(&format!("in {} ways", ways.len()));
 }
 
 #[test]

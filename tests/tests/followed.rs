@@ -1,36 +1,42 @@
 //! A living process is followed, and nothing that is shown is wrong: no event is torn,
 //! shown twice or out of its thread's order, and what could not be shown is counted.
 //!
-//! By default it is short, and slow enough for builds that are not optimised:
+//! By default it is short, and slow enough for builds that are not optimised; where more
+//! live reads are asked for, a million events a second are said, a minute at a time:
 //!
 //! ```text
-//! TTLOG_TESTS_FOLLOW=1000000,60 cargo test --release -p ttlog-tests --test followed -- --nocapture
+//! TTLOG_TESTS_LIVE_READS=100000000 cargo test --release -p ttlog-tests --test followed -- --nocapture
 //! ```
 
 use std::io::Cursor;
 
-use ttlog_tests::reader;
 use ttlog_tests::torrent::{Seen, check, follow};
+use ttlog_tests::{Tally, reader, tally};
 
 const TORRENT: &str = env!("CARGO_BIN_EXE_torrent");
 const THREADS: u64 = 2;
 
-/// Events a second, and seconds.
-fn wanted() -> (u64, f64) {
-    let Ok(wanted) = std::env::var("TTLOG_TESTS_FOLLOW") else {
-        return (100_000, 3.0);
-    };
-    let parsed = wanted.split_once(',').and_then(|(rate, for_s)| {
-        let rate = rate.parse().ok()?;
-        Some((rate, for_s.parse().ok()?))
-    });
-    parsed.expect("TTLOG_TESTS_FOLLOW is RATE,SECONDS")
-}
+/// Events a second, and for how many seconds: short, and long.
+const SHORT: (u64, f64) = (100_000, 3.0);
+const LONG: (u64, f64) = (1_000_000, 60.0);
 
 #[test]
 fn who_follows_is_shown_what_was_said_and_told_what_was_missed() {
+    let reads = Tally::of("live-reads", 0);
+    let mut shown = 0;
+    while shown == 0 || shown < reads.wanted() {
+        let (more, missed) = followed(if reads.wanted() > 0 { LONG } else { SHORT });
+        reads.add(more);
+        reads.note(&format!(
+            "{missed} more were overwritten first, and it was told"
+        ));
+        shown += more;
+    }
+}
+
+/// Follows for so long, and gives how many events were shown, and how many were not.
+fn followed((rate, for_s): (u64, f64)) -> (u64, u64) {
     let directory = tempfile::Builder::new().tempdir_in("/dev/shm").unwrap();
-    let (rate, for_s) = wanted();
     let seen = follow(TORRENT, directory.path(), THREADS, rate, for_s);
     let info = &reader::json(TORRENT, &["info"], directory.path())[0];
     let written = info["ledger"]["written"].as_u64().unwrap();
@@ -51,6 +57,7 @@ fn who_follows_is_shown_what_was_said_and_told_what_was_missed() {
     );
     assert!(seen.shown > 0);
     assert!(seen.words.contains("was killed"), "{}", seen.words);
+    (seen.shown, seen.missed())
 }
 
 #[test]
@@ -77,4 +84,8 @@ fn what_is_wrong_with_lines_is_found() {
     assert_eq!(disordered.disordered, 1);
     let backwards = seen(&[whole(2, "a", 7), whole(1, "b", 7)]);
     assert_eq!(backwards.backwards, 1);
+    tally::found(
+        "live-reads",
+        "a line that is torn, one twice, one too early, one too late",
+    );
 }

@@ -11,7 +11,7 @@ use ttlog_tests::daemon::{eventually, opened};
 use ttlog_tests::plan::ADAPTERS;
 use ttlog_tests::played::{Child, messages};
 use ttlog_tests::victim::files;
-use ttlog_tests::{Plan, Played, Victim, Violation, What, build, check};
+use ttlog_tests::{Plan, Played, Tally, Victim, Violation, What, build, check, tally};
 
 const FORKER: &str = env!("CARGO_BIN_EXE_forker");
 
@@ -50,8 +50,9 @@ fn storm(program: &Path, forks: u64) -> Result<Played, Violation> {
 
 #[test]
 fn ten_thousand_forks_leave_the_parents_recording_alone_and_have_their_own() {
-    const FORKS: u64 = 10_000;
-    let played = storm(FORKER.as_ref(), FORKS).unwrap_or_else(|violation| panic!("{violation}"));
+    let forks = Tally::of("forks", 10_000);
+    let played = storm(FORKER.as_ref(), forks.wanted());
+    let played = played.unwrap_or_else(|violation| panic!("{violation}"));
     assert_eq!(played.dropped(), 0);
     assert_eq!((played.number("unwell"), played.number("strange")), (0, 0));
     let children = played.children();
@@ -70,16 +71,16 @@ fn ten_thousand_forks_leave_the_parents_recording_alone_and_have_their_own() {
                 .all(|text| text == "in a child")
         );
     }
+    forks.add(forks.wanted());
+    forks.note(&format!("while the parent said {} events", played.said));
     eprintln!("{} said by the parent", played.said);
 }
 
 /// A recorder that goes on writing in a child must not get away with it.
 #[test]
 fn a_recorder_that_writes_in_a_child_is_found_out() {
-    match storm(&build::seeded(FORKER, "forker"), 400) {
-        Ok(_) => panic!("nothing was found"),
-        Err(violation) => eprintln!("{violation}"),
-    }
+    let played = storm(&build::seeded(FORKER, "forker"), 400);
+    tally::found("forks", played.expect_err("nothing was found"));
 }
 
 /// Checks what the act `inherits` leaves of a child, and of its parent.

@@ -13,7 +13,7 @@ use ttlog_tests::cut::{self, Cut, Cutter};
 use ttlog_tests::plan::ADAPTERS;
 use ttlog_tests::power::{Disk, Kind};
 use ttlog_tests::powered::{Numbers, Powered, STATUS, Task};
-use ttlog_tests::{Adapter, Violation, victim};
+use ttlog_tests::{Adapter, Tally, Violation, tally, victim};
 
 const POWERED: &str = env!("CARGO_BIN_EXE_powered");
 
@@ -48,11 +48,6 @@ fn disk(kind: Kind) -> Option<Disk> {
     }
 }
 
-fn cuts_wanted() -> u64 {
-    let wanted = std::env::var("TTLOG_TESTS_POWER_CUTS");
-    wanted.map_or(500, |number| number.parse().expect("a number of cuts"))
-}
-
 /// Waits for up to so long.
 fn at_random(seed: u64, longest: Duration) {
     let share = RandomState::new().hash_one(seed) % 1000;
@@ -67,7 +62,8 @@ fn a_power_cut_costs_no_more_than_an_interval_and_a_sync() {
         return;
     };
     let (mut kept, mut torn, mut reach, mut longest) = (0, 0, Duration::ZERO, 0);
-    let processes = cuts_wanted().div_ceil(CUTS_EACH);
+    let cuts = Tally::of("power-cuts", 500);
+    let processes = cuts.wanted().div_ceil(CUTS_EACH);
     for process in 0..processes {
         let directory = disk.path().join(process.to_string());
         let task = Task {
@@ -89,6 +85,7 @@ fn a_power_cut_costs_no_more_than_an_interval_and_a_sync() {
             let judged = judged.unwrap_or_else(|violation| {
                 panic!("process {process}, cut {number}: {violation}");
             });
+            cuts.add(1);
             kept += u64::from(judged.required > 0);
             reach = reach.max(judged.reach);
             longest = longest.max(cut.longest_sync_ns);
@@ -100,12 +97,14 @@ fn a_power_cut_costs_no_more_than_an_interval_and_a_sync() {
         drop(powered);
         std::fs::remove_dir_all(directory).expect("it is gone");
     }
-    let cuts = processes * CUTS_EACH;
-    eprintln!(
-        "{cuts} cuts, {kept} of which had something to keep, {torn} torn; they reached back \
-         {reach:?} at most, the interval being {INTERVAL:?} and the longest sync {:?}",
-        Duration::from_nanos(longest)
+    let longest = Duration::from_nanos(longest);
+    let words = format!(
+        "{kept} of which had something to keep, {torn} torn; they reached back {reach:?} at \
+         most, the interval being {INTERVAL:?} and the longest sync {longest:?}"
     );
+    cuts.note(&words);
+    let cuts = processes * CUTS_EACH;
+    eprintln!("{cuts} cuts, {words}");
     assert!(kept > cuts / 10, "{kept} of {cuts}");
     assert!(torn > cuts / 2, "{torn} of {cuts}");
 }
@@ -211,6 +210,7 @@ fn the_check_finds_a_recording_that_is_written_too_seldom() {
         comes_back(&disk, &powered, number).1.is_err()
     });
     assert!(lost, "without a sync, not even the name is there");
+    tally::found("power-cuts", "a recording that is written too seldom");
 }
 
 /// The control: an event that was altered, with a check that is right.
@@ -241,6 +241,10 @@ fn the_check_finds_an_event_that_nobody_said() {
         }
     }
     assert!(altered > 1, "{altered}");
+    tally::found(
+        "power-cuts",
+        "an event that was altered, under a check that is right",
+    );
 }
 
 /// Alters a bit in the last word of a long event in a block, and makes its check right.
