@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::Formatter;
 use ttlog_format::salvage::{Thread, What};
-use ttlog_format::value::{Borrowed, Value};
+use ttlog_format::value::{Borrowed, REDACTED, Value};
 
 use crate::escape::{is_hazard, is_plain};
 use crate::shown::{Named, Shown, ShownSpan};
@@ -198,6 +198,7 @@ impl Serialize for Json<'_> {
             Value::Str(text) | Value::Debug(text) | Value::Error(text) => {
                 serializer.serialize_str(&text.lossy())
             }
+            Value::Redacted => serializer.serialize_str(REDACTED),
         }
     }
 }

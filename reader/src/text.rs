@@ -12,7 +12,7 @@ use std::ops::Range;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use ttlog_format::site::Level;
-use ttlog_format::value::{Borrowed, Text, Value};
+use ttlog_format::value::{Borrowed, REDACTED, Text, Value};
 
 use crate::colour;
 use crate::escape::{self, push_escaped, push_quoted};
@@ -231,6 +231,7 @@ pub(crate) fn push_value(out: &mut Vec<u8>, value: &Value<Borrowed<'_>>) {
         Value::Str(text) => push_text(out, text, push_quoted),
         Value::Debug(text) | Value::Error(text) => push_text(out, text, push_escaped),
         Value::Bytes(text) => push_bytes(out, text),
+        Value::Redacted => out.extend_from_slice(REDACTED.as_bytes()),
     }
 }
 

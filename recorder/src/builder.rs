@@ -1,12 +1,15 @@
 //! How a recorder is set up.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::here::{self, Recorder};
 use crate::policy::{Durability, Fork};
+use crate::redaction::{Asked as Redact, Named, With};
 use crate::settings::Settings;
+use tracing_core::Metadata;
 
 /// Sets a recorder up; [`builder`](crate::builder) makes one.
 ///
@@ -50,6 +53,97 @@ impl Builder {
     /// [`Targets`](tracing_subscriber::filter::Targets). Default: `TTLOG_FILTER`, else `debug`.
     pub fn filter(mut self, filter: impl Into<String>) -> Builder {
         self.settings.filter = Some(filter.into());
+        self
+    }
+
+    /// Denies the values of more fields, by their names. They are not recorded, nor is their
+    /// `Debug` or `Display` run: readers show `[redacted]`.
+    ///
+    /// Denied by default are names that speak of secrets, such as `password`, `token`,
+    /// `authorization`, `cookie` and `api_key` (all of them: `ttlog_format::redaction`). A
+    /// name of five letters or more is looked for anywhere in a field's name, a shorter one
+    /// as whole words of it, in one number or several; upper and lower case, and what
+    /// separates words, do not count. So `iban` denies `customerIban`, and `tokens_used` is
+    /// denied by `token`, unless [`redact_except`](Builder::redact_except) spares it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let recorder = ttlog::builder()
+    ///     .redact(["iban", "email"])
+    ///     .redact_except(["tokens_used"])
+    ///     .directory(directory.path())
+    ///     .create()?;
+    /// tracing::subscriber::with_default(recorder.subscriber(), || {
+    ///     // Recorded: user_id=42 tokens_used=7 password=[redacted] iban=[redacted]
+    ///     tracing::info!(user_id = 42, tokens_used = 7, password = "hunter2", iban = "DE02");
+    /// });
+    /// let recording = std::fs::read(recorder.path())?;
+    /// assert!(!recording.windows(7).any(|bytes| bytes == b"hunter2"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// It holds for the fields of events and spans, and for those that spans record later.
+    /// What is not looked into: messages, with whatever is formatted into them; the insides
+    /// of a value whose field has another name (`?request`); the messages of panics; names of
+    /// spans, threads and files; what [`flush_snapshot`](Recorder::flush_snapshot) is told.
+    ///
+    /// `TTLOG_REDACT` in the environment denies further names (`iban,email`). Where the
+    /// program has not said what is redacted, `none` among them lets the default names
+    /// through, and `-tokens_used` spares a name.
+    pub fn redact<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Builder {
+        let denied = &mut self.settings.redact.names.get_or_insert_default().denied;
+        denied.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Spares fields whose names are just these, as far as letters and digits tell, from
+    /// being redacted for their names.
+    pub fn redact_except<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Builder {
+        let spared = &mut self.settings.redact.names.get_or_insert_default().spared;
+        spared.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Redacts nothing, neither for the names that are denied by default nor for what was
+    /// said before; what is said afterwards holds.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), ttlog::Error> {
+    /// let recorder = ttlog::builder().redact_nothing().redact(["authorization"]).init()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn redact_nothing(mut self) -> Builder {
+        self.settings.redact = Redact {
+            names: Some(Named {
+                defaults: false,
+                ..Named::default()
+            }),
+            with: None,
+        };
+        self
+    }
+
+    /// Redacts the fields, too, for which a function says `true`, of a call site and the
+    /// name of one of its fields (`message` is one). A second function replaces the first.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), ttlog::Error> {
+    /// let recorder = ttlog::builder()
+    ///     .redact_with(|site, field| site.target().starts_with("payments::vault") && field != "message")
+    ///     .init()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// It is called when a call site becomes known, and not for each event; of those past
+    /// 8,000, or so, for each. That is on whatever thread logs first, which may be in a
+    /// signal handler: it should do no more than compare. If it panics, that counts as
+    /// `true` (where panics unwind). If it logs, all fields of that event are redacted.
+    pub fn redact_with(
+        mut self,
+        with: impl Fn(&Metadata<'_>, &str) -> bool + Send + Sync + 'static,
+    ) -> Builder {
+        self.settings.redact.with = Some(With(Arc::new(with)));
         self
     }
 

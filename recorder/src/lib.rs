@@ -28,6 +28,7 @@ mod error;
 #[cfg(all(target_os = "linux", not(ttlog_unsupported)))]
 mod linux;
 mod policy;
+mod redaction;
 mod settings;
 mod stats;
 #[cfg(not(all(target_os = "linux", not(ttlog_unsupported))))]

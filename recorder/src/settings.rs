@@ -10,6 +10,7 @@ use ttlog_format::span::SLOTS_MAX;
 
 use crate::error::Error;
 use crate::policy::{Durability, Fork};
+use crate::redaction::{Asked as Redact, NAMES_FORM};
 
 /// Bytes of blocks, in MiB, when nobody said.
 pub(crate) const CAPACITY_MIB: u32 = 10;
@@ -46,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) window: Option<Duration>,
     /// The filter, in the syntax of tracing-subscriber's `Targets`.
     pub(crate) filter: Option<String>,
+    /// Which fields are redacted.
+    pub(crate) redact: Redact,
     /// Slots of the span table.
     pub(crate) span_slots: Option<usize>,
     /// Where snapshots go.
@@ -109,7 +112,10 @@ impl Settings {
         let parsed_window = parsed(text, "TTLOG_WINDOW", WINDOW_FORM, duration)?;
         let off = parsed(text, "TTLOG", "on or off", switch)? == Some(false);
         let filter = text("TTLOG_FILTER", "a filter such as info,payments=debug")?;
+        let redact = text("TTLOG_REDACT", NAMES_FORM)?;
+        let redact = self.redact.or_environment(redact.as_deref());
         Ok(Settings {
+            redact,
             directory: self
                 .directory
                 .or_else(|| variable("TTLOG_DIR").map(PathBuf::from)),
@@ -288,6 +294,7 @@ mod tests {
             ("TTLOG_CAPACITY_MIB", "3"),
             ("TTLOG_WINDOW", "500ms"),
             ("TTLOG_FILTER", "info"),
+            ("TTLOG_REDACT", "iban"),
             ("TTLOG", "off"),
         ];
         let settings = environment(&pairs).unwrap();
@@ -296,6 +303,7 @@ mod tests {
         assert_eq!(settings.capacity_bytes().unwrap(), 3 << 20);
         assert_eq!(settings.window_ns(), 500_000_000);
         assert_eq!(settings.filter(), "info");
+        assert_eq!(settings.redact.names.unwrap().denied, ["iban"]);
         assert!(settings.off);
     }
 

@@ -30,6 +30,7 @@ pub mod powered;
 pub mod reader;
 pub mod scribble;
 pub mod seccomp;
+pub mod secrets;
 pub mod snapper;
 pub mod story;
 pub mod tally;

@@ -55,6 +55,7 @@ pub fn forgets_the_recorder(command: &mut Command) -> &mut Command {
         "_CAPACITY_MIB",
         "_WINDOW",
         "_FILTER",
+        "_REDACT",
     ] {
         command.env_remove(format!("TTLOG{key}"));
     }

@@ -164,7 +164,7 @@ impl<W: Write> Ctf<W> {
                 }
                 packet.bytes.push(0);
             }
-            Value::I128(_) | Value::U128(_) | Value::Bytes(_) => {
+            Value::I128(_) | Value::U128(_) | Value::Bytes(_) | Value::Redacted => {
                 push_value(&mut packet.bytes, value);
                 packet.bytes.push(0);
             }

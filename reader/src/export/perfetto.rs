@@ -17,7 +17,7 @@ use prost::Message;
 use ttlog_format::clock::Sample;
 use ttlog_format::salvage::{Entry, Recording};
 use ttlog_format::span::SpanId;
-use ttlog_format::value::{Borrowed, Value};
+use ttlog_format::value::{Borrowed, REDACTED, Value};
 
 use super::drawn::{Argument, Drawn};
 use super::tracks::{Begin, Drawing, End, Moment, numbers};
@@ -298,6 +298,7 @@ fn of_value(value: &Value<Borrowed<'_>>) -> DebugAnnotation {
             ..nothing
         },
         Value::Str(text) | Value::Debug(text) | Value::Error(text) => of_text(&text.lossy()),
+        Value::Redacted => of_text(REDACTED),
     }
 }
 

@@ -222,7 +222,7 @@ impl Number {
                 Some(integer.unwrap_or(Number::Float(*value as f64)))
             }
             Value::F64(value) => Some(Number::Float(*value)),
-            Value::Bool(_) | Value::Bytes(_) => None,
+            Value::Bool(_) | Value::Bytes(_) | Value::Redacted => None,
             Value::Str(text) | Value::Debug(text) | Value::Error(text) => {
                 Number::parse(&text.lossy())
             }

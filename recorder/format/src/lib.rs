@@ -50,6 +50,7 @@ pub mod clock;
 pub mod header;
 pub mod incident;
 pub mod record;
+pub mod redaction;
 pub mod salvage;
 pub mod site;
 pub mod snapshot;

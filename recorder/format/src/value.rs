@@ -11,6 +11,8 @@
 //! `field` is the index in the call site's list of names. Integers that fit 32
 //! bits and booleans are inline; a 64-bit number follows in one word, a 128-bit
 //! one in two (low half first), a text in as many as it needs, padded by zeros.
+//! Of a value that was redacted there is the head alone; where one was taken out of a
+//! recording later, zeros follow in its place, as many bytes as the head says.
 //!
 //! Why whole words? Packed bytes are read back as words that straddle two
 //! stores, and the copy stalls on each.
@@ -49,6 +51,8 @@ pub enum Kind {
     Debug = 11,
     /// The `Display` text of an error.
     Error = 12,
+    /// A value that is not to be had, and was not recorded.
+    Redacted = 13,
 }
 
 impl Kind {
@@ -67,6 +71,7 @@ impl Kind {
             10 => Kind::Bytes,
             11 => Kind::Debug,
             12 => Kind::Error,
+            13 => Kind::Redacted,
             _ => return None,
         })
     }
@@ -76,6 +81,14 @@ impl Kind {
 #[inline]
 pub fn head(field: u8, kind: Kind, inline: u32) -> u64 {
     u64::from(field) | ((kind as u64) << 8) | (u64::from(inline) << 32)
+}
+
+/// The words of a value that was redacted, in the place of one of so many words.
+pub fn redacted(field: u8, words: usize) -> impl Iterator<Item = u64> {
+    let behind = words.saturating_sub(1);
+    let stored = u16::try_from(8 * behind).unwrap_or(u16::MAX);
+    let head = text_head(field, Kind::Redacted, stored, 0);
+    std::iter::once(head).chain(std::iter::repeat_n(0, behind))
 }
 
 /// The head word of a text of which `stored` bytes of `whole` are kept.
@@ -134,7 +147,13 @@ pub enum Value<B = Vec<u8>> {
     Debug(Text<B>),
     /// The `Display` text of an error.
     Error(Text<B>),
+    /// A value that was not recorded, or taken out, since its field's name is one of
+    /// those whose values nobody shall have ([`crate::redaction`]).
+    Redacted,
 }
+
+/// What is shown in the place of a value that was redacted.
+pub const REDACTED: &str = "[redacted]";
 
 /// The kept bytes of a text, UTF-8 unless damaged or of [`Value::Bytes`]; a cut
 /// text may end inside a character.
@@ -183,6 +202,7 @@ impl<B> Value<B> {
             Value::Bytes(kept) => Value::Bytes(text(kept)),
             Value::Debug(kept) => Value::Debug(text(kept)),
             Value::Error(kept) => Value::Error(text(kept)),
+            Value::Redacted => Value::Redacted,
         }
     }
 }
@@ -195,7 +215,7 @@ impl<B: AsRef<[u8]>> Value<B> {
             Value::U64(value) => 1 + usize::from(u32::try_from(*value).is_err()),
             Value::I128(_) | Value::U128(_) => 3,
             Value::F64(_) => 2,
-            Value::Bool(_) => 1,
+            Value::Bool(_) | Value::Redacted => 1,
             Value::Str(text) | Value::Bytes(text) | Value::Debug(text) | Value::Error(text) => {
                 1 + words_of(text.bytes.as_ref().len())
             }
@@ -299,7 +319,7 @@ pub fn len_words(words: &[u64]) -> Option<usize> {
         Kind::I32 | Kind::U32 | Kind::Bool => 0,
         Kind::I64 | Kind::U64 | Kind::F64 => 1,
         Kind::I128 | Kind::U128 => 2,
-        Kind::Str | Kind::Bytes | Kind::Debug | Kind::Error => {
+        Kind::Str | Kind::Bytes | Kind::Debug | Kind::Error | Kind::Redacted => {
             words_of(usize::from((head >> 16) as u16))
         }
     };
@@ -310,14 +330,18 @@ pub fn len_words(words: &[u64]) -> Option<usize> {
 pub(crate) fn are_truncated(words: &[u64]) -> bool {
     let mut rest = words;
     while let (Some(len), Some(&head)) = (len_words(rest), rest.first()) {
-        let is_text = (head >> 8) as u8 >= Kind::Str as u8;
         let stored = u32::from((head >> 16) as u16);
-        if is_text && (head >> 32) as u32 > stored {
+        if is_text(head) && (head >> 32) as u32 > stored {
             return true;
         }
         rest = &rest[len..];
     }
     false
+}
+
+/// Whether a head announces a text.
+fn is_text(head: u64) -> bool {
+    (Kind::Str as u8..=Kind::Error as u8).contains(&((head >> 8) as u8))
 }
 
 /// The value at the beginning of `words`, and the words behind it.
@@ -358,6 +382,7 @@ fn take_with<'a, B>(
         Kind::Bytes => Value::Bytes(text()),
         Kind::Debug => Value::Debug(text()),
         Kind::Error => Value::Error(text()),
+        Kind::Redacted => Value::Redacted,
     };
     let field = Field {
         index: head as u8,
@@ -412,9 +437,8 @@ pub fn fit(values: &[u64], room_words: usize, mut push: impl FnMut(u64)) -> usiz
 /// or nothing of it would be left.
 fn cut_to(value: &[u64], room: usize) -> Option<u64> {
     let head = *value.first()?;
-    let is_text = (head >> 8) as u8 >= Kind::Str as u8;
     let stored = room.checked_sub(1).filter(|&words| words > 0)? * 8;
-    is_text.then_some((head & !0xffff_0000) | ((stored as u64) << 16))
+    is_text(head).then_some((head & !0xffff_0000) | ((stored as u64) << 16))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::linux::sites::Sites;
 use crate::linux::spans::Spans;
 use crate::linux::sync::{AtomicU64, Ordering, fence};
 use crate::linux::thread;
+use crate::redaction::Redaction;
 use tracing_core::Metadata;
 use ttlog_format::block;
 use ttlog_format::header::{Layout, TOTALS_OFFSET, totals};
@@ -36,6 +37,7 @@ mod records;
 mod snapshots;
 mod threads;
 
+pub(crate) use call_sites::Seen;
 use incidents::Incidents;
 pub(crate) use incidents::{Struck, Trace};
 pub(crate) use records::Parent;
@@ -67,6 +69,7 @@ pub(crate) struct Core {
     pub(crate) path: PathBuf,
     pool: Pool,
     sites: Sites,
+    redaction: Redaction,
     layout: Layout,
     /// Identity of the recording.
     pub(crate) recording: u64,
@@ -150,6 +153,7 @@ pub(crate) struct Parts {
     pub(crate) snapshots: Snapshots,
     pub(crate) panics: bool,
     pub(crate) faults: bool,
+    pub(crate) redaction: Redaction,
 }
 
 impl Core {
@@ -169,6 +173,7 @@ impl Core {
             path: parts.path,
             pool: Pool::new(blocks)?,
             sites: Sites::new()?,
+            redaction: parts.redaction,
             layout: parts.layout,
             recording: parts.recording,
             sentinel: parts.sentinel,

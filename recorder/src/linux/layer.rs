@@ -139,8 +139,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if let Some(here) = self.core.as_ref().and_then(|core| core.here_already()) {
-            here.register(metadata);
+        if let Some(core) = &self.core {
+            core.register(metadata);
         }
         Interest::always()
     }

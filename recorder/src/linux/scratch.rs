@@ -65,6 +65,11 @@ impl Scratch {
         words
     }
 
+    /// Appends of a value that it is redacted.
+    pub(crate) fn redacted(&mut self, field: &Field) {
+        self.short(field, Kind::Redacted, 0);
+    }
+
     #[inline]
     fn short(&mut self, field: &Field, kind: Kind, inline: u32) {
         self.push(head(field.index() as u8, kind, inline));

@@ -40,6 +40,7 @@ pub(crate) struct Spans {
 struct Slot {
     generation: Number,
     parent: Number,
+    /// Its index, and whether it is plain.
     site: Number,
     /// Words written, and a bit while somebody appends.
     used: AtomicU64,
@@ -47,12 +48,17 @@ struct Slot {
 
 const APPENDING: u64 = 1 << 32;
 
+/// In a slot's call site: nothing of it is redacted.
+const PLAIN: u64 = 1 << 16;
+
 /// A span to be opened.
 pub(crate) struct Opening<'a> {
     /// The words of its record: header, ticks, call site, two that are filled in here
     /// (its id and its parent's), values.
     pub(crate) words: &'a mut [u64],
     pub(crate) site: u16,
+    /// Whether nothing of the call site is redacted.
+    pub(crate) is_plain: bool,
     pub(crate) parent: Option<SpanId>,
 }
 
@@ -125,6 +131,7 @@ impl Spans {
         let Opening {
             words,
             site,
+            is_plain,
             parent,
         } = span;
         let parent_id = parent.map_or(0, SpanId::to_u64);
@@ -145,7 +152,8 @@ impl Spans {
         if let Some(parent) = parent {
             self.retain(parent);
         }
-        own.site.set(u64::from(site));
+        own.site
+            .set(u64::from(site) | if is_plain { PLAIN } else { 0 });
         self.references[slot as usize].store(1, Ordering::Relaxed);
 
         fill_in(words, id, parent_id);
@@ -257,6 +265,13 @@ impl Spans {
             None => Some(span.tag()),
             Some(_) => Some(self.slots[self.slot(span)? as usize].site.get() as u16),
         }
+    }
+
+    /// Whether a live span's later values are known to have nothing redacted.
+    #[inline]
+    pub(crate) fn is_plain(&self, span: SpanId) -> bool {
+        self.slot(span)
+            .is_some_and(|slot| self.slots[slot as usize].site.get() & PLAIN != 0)
     }
 
     /// Spans that are open.
@@ -384,6 +399,7 @@ mod tests {
         let opening = Opening {
             words: &mut [header, 1, 2, 0, 0],
             site: 3,
+            is_plain: true,
             parent: None,
         };
         spans.open(memory, 42, hint, opening).0

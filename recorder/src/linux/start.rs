@@ -194,6 +194,7 @@ fn core_over(
         snapshots: Snapshots::new(settings, groups)?,
         panics: settings.panic_hook.unwrap_or(true),
         faults,
+        redaction: settings.redact.redaction()?,
     };
     let no_memory = || Error::io("have memory beside", path, io::ErrorKind::OutOfMemory);
     Core::new(parts).ok_or_else(no_memory)

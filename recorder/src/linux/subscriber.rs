@@ -60,8 +60,8 @@ impl tracing_core::Subscriber for Subscriber {
         if !self.lets_through(metadata) {
             return Interest::never();
         }
-        if let Some(here) = self.here_already() {
-            here.register(metadata);
+        if let Some(core) = &self.core {
+            core.register(metadata);
         }
         Interest::always()
     }

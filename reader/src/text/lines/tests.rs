@@ -93,6 +93,7 @@ fn of_value(value: &Value<Borrowed<'_>>) -> String {
         Value::U128(value) => format!("{value}"),
         Value::F64(value) => format!("{value:?}"),
         Value::Bool(value) => format!("{value}"),
+        Value::Redacted => "[redacted]".into(),
         Value::Str(text) => of_text(text, true),
         Value::Debug(text) | Value::Error(text) => of_text(text, false),
         Value::Bytes(text) => {

@@ -292,6 +292,7 @@ fn every_kind_of_value_comes_back() {
         Value::Str(cut(b"a")),
         Value::Bytes(cut(&[0, 255])),
         Value::Debug(cut(b"Some(1")),
+        Value::Redacted,
     ];
     let fields = |values: &[Value]| -> Vec<Field> {
         let values = values.iter().cloned().zip(0..);

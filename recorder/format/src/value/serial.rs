@@ -11,7 +11,8 @@ use super::{Field, Text, Value};
 
 /// An integer, a float, a boolean, a text or a byte string as serde has them; what
 /// was cut, or is a text of another kind, as a map of that kind, `str`, `bytes`,
-/// `debug` or `error`, and of `whole`, the bytes that it had.
+/// `debug` or `error`, and of `whole`, the bytes that it had; what was redacted as a map
+/// that says so.
 impl<B: AsRef<[u8]>> Serialize for Value<B> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -28,6 +29,11 @@ impl<B: AsRef<[u8]>> Serialize for Value<B> {
             Value::Str(text) => text.serialize_as("str", serializer),
             Value::Debug(text) => text.serialize_as("debug", serializer),
             Value::Error(text) => text.serialize_as("error", serializer),
+            Value::Redacted => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("redacted", &true)?;
+                map.end()
+            }
             Value::Bytes(text) => {
                 let mut map = serializer.serialize_map(Some(2))?;
                 map.serialize_entry("bytes", &Bytes(text.bytes.as_ref()))?;
@@ -117,7 +123,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
             Text { whole, ..kept }
         };
         let text_of = |string: String| text(string.into_bytes());
-        Ok(if let Some(string) = tagged.debug {
+        Ok(if tagged.redacted {
+            Value::Redacted
+        } else if let Some(string) = tagged.debug {
             Value::Debug(text_of(string))
         } else if let Some(string) = tagged.error {
             Value::Error(text_of(string))
@@ -136,6 +144,7 @@ struct Tagged {
     debug: Option<String>,
     error: Option<String>,
     bytes: Option<ByteString>,
+    redacted: bool,
     whole: Option<u32>,
 }
 

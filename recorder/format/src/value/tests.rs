@@ -27,6 +27,7 @@ fn encode(fields: &[Field]) -> Vec<u64> {
             Value::Bytes(t) => text(&mut words, *index, Kind::Bytes, t),
             Value::Debug(t) => text(&mut words, *index, Kind::Debug, t),
             Value::Error(t) => text(&mut words, *index, Kind::Error, t),
+            Value::Redacted => words.extend(redacted(*index, 1)),
         }
     }
     words
@@ -58,6 +59,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         any::<u128>().prop_map(Value::U128),
         (-1e300..1e300f64).prop_map(Value::F64),
         any::<bool>().prop_map(Value::Bool),
+        Just(Value::Redacted),
         any_text().prop_map(Value::Str),
         any_text().prop_map(Value::Bytes),
         any_text().prop_map(Value::Debug),
@@ -154,4 +156,28 @@ fn the_room_of_a_text_leaves_a_word_for_each_field_to_come() {
     assert_eq!(text_room(252 - first - 1, 1), 1000);
     // A text that comes alone may have it all.
     assert_eq!(text_room(252, 0), 2016);
+}
+
+#[test]
+fn what_was_redacted_later_takes_the_place_of_the_value() {
+    let cut = Text {
+        bytes: vec![b'x'; 21],
+        whole: 5000,
+    };
+    for value in [
+        Value::Bool(true),
+        Value::U64(u64::MAX),
+        Value::I128(-1),
+        Value::Str(cut.clone()),
+        Value::Error(cut),
+    ] {
+        let index = 7;
+        let words = encode(&[Field { index, value }]);
+        let replaced: Vec<u64> = redacted(7, words.len()).collect();
+        assert_eq!(len_words(&replaced), Some(words.len()));
+        assert!(replaced[1..].iter().all(|&word| word == 0));
+        let value = Value::Redacted;
+        assert_eq!(decode(&replaced), [Field { index, value }]);
+        assert!(!are_truncated(&replaced));
+    }
 }

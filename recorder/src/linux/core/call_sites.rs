@@ -2,6 +2,8 @@
 //!
 //! Every description is written twice, half a pool apart, by one thread at a time;
 //! whoever comes meanwhile describes the call site in its own block.
+//!
+//! What is redacted is decided before, where the user's code may run.
 
 use super::{Core, Here};
 use crate::linux::open_block::OpenBlock;
@@ -9,35 +11,77 @@ use crate::linux::pool::Taken;
 use crate::linux::ring::Ring;
 use crate::linux::sites;
 use crate::linux::sync::Ordering;
+use crate::redaction::Redactions;
 use tracing_core::Metadata;
 use ttlog_format::RECORD_MAX_WORDS;
 use ttlog_format::block;
 use ttlog_format::header::totals;
 
-impl Here<'_> {
-    /// Makes a call site known before its first record.
-    pub(crate) fn register(self, metadata: &'static Metadata<'static>) {
-        if self.sites.find(metadata).is_none() {
-            self.describe_site(None, metadata);
+/// How a call site was seen before its record was encoded.
+#[derive(Clone, Copy)]
+pub(crate) enum Seen {
+    /// Known by this index, in the recording that the adapter has, and nothing redacted.
+    Plain(u16),
+    /// Otherwise.
+    With(Redactions),
+}
+
+impl Seen {
+    /// What is redacted.
+    #[inline]
+    pub(crate) fn redactions(self) -> Redactions {
+        match self {
+            Seen::Plain(_) => Redactions::NONE,
+            Seen::With(redactions) => redactions,
         }
+    }
+
+    /// The same, where the recording is another.
+    pub(crate) fn elsewhere(self) -> Seen {
+        Seen::With(self.redactions())
     }
 }
 
 impl Core {
-    /// Makes the call site of a record of so many words known.
+    /// Makes a call site known before its first record. May run the user's code.
+    pub(crate) fn register(&self, metadata: &'static Metadata<'static>) {
+        let is_known = |here: Here<'_>| here.sites.find(metadata).is_some();
+        if self.here_already().is_none_or(is_known) {
+            return;
+        }
+        let redactions = self.redactions(metadata);
+        if let Some(here) = self.here_already() {
+            here.describe_site(None, metadata, redactions);
+        }
+    }
+
+    /// The index of a call site of which nothing is redacted, as far as one look tells.
     #[inline]
+    pub(crate) fn plain(&self, metadata: &'static Metadata<'static>) -> Option<u16> {
+        self.sites.plain(metadata)
+    }
+
+    /// What is redacted of a call site: what is known, here or by the process that this one
+    /// was forked from, or else decided now, which may run the user's code.
+    #[cold]
+    pub(crate) fn redactions(&self, metadata: &'static Metadata<'static>) -> Redactions {
+        let known = |core: &Core| core.sites.redactions(core.sites.find(metadata)?);
+        known(self)
+            .or_else(|| known(self.here_already()?.core()))
+            .unwrap_or_else(|| self.redaction.of(metadata))
+    }
+
+    /// Makes the call site of a record of so many words known.
+    #[cold]
     pub(super) fn know(
         &self,
         ring: &Ring,
         metadata: &'static Metadata<'static>,
         record_words: usize,
+        redactions: Redactions,
     ) -> Option<u16> {
         let known = self.sites.find(metadata);
-        if known.is_some() {
-            known
-        } else {
-            self.describe_site(Some((ring, record_words)), metadata)
-        }
+        known.or_else(|| self.describe_site(Some((ring, record_words)), metadata, redactions))
     }
 
     #[cold]
@@ -45,11 +89,14 @@ impl Core {
         &self,
         record: Option<(&Ring, usize)>,
         metadata: &'static Metadata<'static>,
+        redactions: Redactions,
     ) -> Option<u16> {
         let mut words = [0; RECORD_MAX_WORDS];
         let len = sites::encode(metadata, self.clock.ticks(), &mut words);
         let words = &words[..len];
-        let Ok(mut writer) = self.sites.writer.try_lock() else {
+        let decided = redactions != Redactions::UNDECIDED;
+        let writer = decided.then(|| self.sites.writer.try_lock().ok()).flatten();
+        let Some(mut writer) = writer else {
             if let Some((ring, record_words)) = record {
                 self.describe_site_inline(ring, words, record_words);
             }
@@ -67,7 +114,7 @@ impl Core {
                 .iter_mut()
                 .for_each(|copy| copy.append(&self.memory, words, false));
         }
-        self.sites.insert(metadata)
+        self.sites.insert(metadata, redactions)
     }
 
     /// Describes a call site in the thread's own block, where others cannot wait for
@@ -128,6 +175,7 @@ impl Core {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::Metadata;
     use ttlog_format::salvage::salvage;
     use ttlog_format::value::Value;
 
@@ -159,5 +207,59 @@ mod tests {
         let (first, last) = (numbers[0], n);
         assert!(first > 1 && numbers.len() > 5_000);
         assert_eq!(numbers, (first..=last).collect::<Vec<_>>());
+    }
+    /// A call site that is made while the program runs.
+    struct Late(std::sync::OnceLock<Metadata<'static>>);
+
+    impl tracing_core::Callsite for Late {
+        fn set_interest(&self, _: tracing_core::Interest) {}
+        fn metadata(&self) -> &Metadata<'_> {
+            self.0.get().unwrap()
+        }
+    }
+
+    fn late() -> &'static Metadata<'static> {
+        let late: &'static Late = Box::leak(Box::new(Late(std::sync::OnceLock::new())));
+        late.0.get_or_init(|| {
+            let id = tracing_core::identify_callsite!(late);
+            let fields = tracing_core::field::FieldSet::new(&["password", "note"], id);
+            let kind = tracing_core::metadata::Kind::EVENT;
+            let level = tracing_core::Level::INFO;
+            Metadata::new("late", "late", level, None, None, None, fields, kind)
+        })
+    }
+
+    #[test]
+    fn what_is_redacted_is_decided_of_call_sites_past_the_table_too() {
+        const SITES: usize = 10_000;
+        let directory = tempfile::tempdir().unwrap();
+        let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = asked.clone();
+        let builder = crate::builder()
+            .directory(directory.path())
+            .redact_nothing();
+        let builder = builder.capacity_mib(4).redact_with(move |_, field| {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            field == "password"
+        });
+        let recorder = builder.create().unwrap();
+        tracing::subscriber::with_default(recorder.subscriber(), || {
+            let sites: Vec<_> = (0..SITES).map(|_| late()).collect();
+            for &metadata in sites.iter().chain(&sites) {
+                let values: [Option<&dyn tracing_core::field::Value>; 2] =
+                    [Some(&"a canary"), Some(&"a note")];
+                let fields = metadata.fields();
+                tracing_core::Event::dispatch(metadata, &fields.value_set_all(&values));
+            }
+        });
+        let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(
+            (2 * SITES..4 * SITES).contains(&asked),
+            "some are asked about twice: {asked}"
+        );
+        let bytes = std::fs::read(recorder.path()).unwrap();
+        let has = |text: &[u8]| bytes.windows(text.len()).any(|bytes| bytes == text);
+        assert!(has(b"a note") && !has(b"a canary"));
+        assert_eq!(recorder.stats().events, 2 * SITES as u64);
     }
 }

@@ -2,7 +2,7 @@
 //! its thread's ring is entered; its call site is made known, its span described,
 //! and a block taken, each only where it must be; then it is appended.
 
-use super::{Core, DESCRIPTIONS_WORDS, Here};
+use super::{Core, DESCRIPTIONS_WORDS, Here, Seen};
 use crate::linux::open_block::OpenBlock;
 use crate::linux::pool::NO_BLOCK;
 use crate::linux::ring::Ring;
@@ -40,7 +40,7 @@ impl<'a> Here<'a> {
         self,
         kind: Kind,
         scratch: &mut Scratch,
-        metadata: &'static Metadata<'static>,
+        (metadata, seen): (&'static Metadata<'static>, Seen),
         span: Option<SpanId>,
     ) {
         let words = scratch.finish(kind);
@@ -51,8 +51,8 @@ impl<'a> Here<'a> {
             ring.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if !self.sites.knows(metadata) {
-            self.know(ring, metadata, words.len());
+        if let Seen::With(redactions) = seen {
+            self.know(ring, metadata, words.len(), redactions);
         }
         if self.make_room(ring, words.len(), span) {
             let ticks = self.now(words);
@@ -73,22 +73,23 @@ impl<'a> Here<'a> {
     pub(crate) fn open(
         self,
         scratch: &mut Scratch,
-        metadata: &'static Metadata<'static>,
+        (metadata, seen): (&'static Metadata<'static>, Seen),
         parent: Parent,
     ) -> SpanId {
         let words = scratch.finish(Kind::SpanOpen);
         let Some(ring) = thread::ring(self) else {
-            return self.open_without_ring(words, metadata, parent);
+            return self.open_without_ring(words, (metadata, seen), parent);
         };
         let parent = parent.in_ring(ring);
         let ours = ring.enter();
-        let site = if ours {
-            self.know(ring, metadata, words.len())
-        } else {
-            self.sites.find(metadata)
+        let site = match seen {
+            Seen::Plain(index) => Some(index),
+            Seen::With(redactions) if ours => self.know(ring, metadata, words.len(), redactions),
+            Seen::With(_) => self.sites.find(metadata),
         };
         let ticks = self.now(words);
-        let id = self.open_slot(&ring.slot_hint, words, site, parent);
+        let is_plain = seen.redactions().are_none();
+        let id = self.open_slot(&ring.slot_hint, words, (site, is_plain), parent);
         if ours {
             if self.append_with_later(ring, words, parent, (Kind::SpanOpen, id, ticks)) {
                 ring.set_described(id);
@@ -102,7 +103,7 @@ impl<'a> Here<'a> {
     fn open_without_ring(
         self,
         words: &mut [u64],
-        metadata: &'static Metadata<'static>,
+        (metadata, seen): (&'static Metadata<'static>, Seen),
         parent: Parent,
     ) -> SpanId {
         let parent = match parent {
@@ -111,7 +112,8 @@ impl<'a> Here<'a> {
         };
         self.now(words);
         let site = self.sites.find(metadata);
-        self.open_slot(&Number::new(0), words, site, parent)
+        let is_plain = seen.redactions().are_none();
+        self.open_slot(&Number::new(0), words, (site, is_plain), parent)
     }
 
     #[inline]
@@ -119,12 +121,13 @@ impl<'a> Here<'a> {
         self,
         hint: &Number,
         words: &mut [u64],
-        site: Option<u16>,
+        (site, is_plain): (Option<u16>, bool),
         parent: Option<SpanId>,
     ) -> SpanId {
         let opening = Opening {
             words,
             site: site.unwrap_or(u16::MAX),
+            is_plain,
             parent,
         };
         let (id, without_slot) = self.spans.open(&self.memory, self.recording, hint, opening);
