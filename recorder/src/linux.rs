@@ -32,6 +32,7 @@ mod retire;
 mod ring;
 mod rings;
 mod scratch;
+mod seeded;
 mod sites;
 mod snapshot;
 mod spans;

@@ -3,16 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Bugs for the negative controls: a recorder that commits a record before it is
-/// written, one that lets a signal handler into a record that is open, one whose own
-/// signal handler allocates, one that goes on writing in a forked child, and one that
-/// retires recordings whose process lives.
-const SEEDED: &str = "--cfg ttlog_seeded_commit_order --cfg ttlog_seeded_reentry \
-                      --cfg ttlog_seeded_handler_allocates --cfg ttlog_seeded_child_writes \
-                      --cfg ttlog_seeded_retires_the_living";
+/// A recorder that does a bug, for the negative controls.
+const SEEDED: &str = "--cfg ttlog_seeded";
 
-/// A binary with the recorder's seeded bugs; the one without lies where cargo puts
-/// binaries.
+/// The variable that says which: `recorder/src/linux/seeded.rs` has their names.
+pub const BUG: &str = "TTLOG_SEEDED";
+
+/// A binary whose recorder does the bug that its environment names, see [`BUG`]; the one
+/// that never does any lies where cargo puts binaries.
 ///
 /// # Panics
 /// If it cannot be built.

@@ -1,5 +1,6 @@
 //! Whether a recording tells the story as it was told.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use ttlog_format::salvage::{Counts, Entry, Fields, Recording, Span, What};
@@ -39,6 +40,20 @@ macro_rules! hold {
 /// # Errors
 /// The first thing that is not so.
 pub fn story(recording: &Recording, acks: &[u64], threads: u64) -> Result<(), Violation> {
+    story_of_some(recording, acks, threads, |_| false)
+}
+
+/// The same where some workers may be gone, and nothing of them be left but their number
+/// of events among those of threads that are gone.
+///
+/// # Errors
+/// The first thing that is not so.
+pub fn story_of_some(
+    recording: &Recording,
+    acks: &[u64],
+    threads: u64,
+    may_be_gone: impl Fn(u64) -> bool,
+) -> Result<(), Violation> {
     whole(recording)?;
     let sequences = told(recording)?;
     let in_whole: usize = sequences.iter().map(Vec::len).sum();
@@ -47,21 +62,28 @@ pub fn story(recording: &Recording, acks: &[u64], threads: u64) -> Result<(), Vi
         "{in_whole} events are told in whole: {:?}",
         recording.ledger
     );
+    let places = recording.threads.iter().enumerate().rev();
+    let places: HashMap<u64, usize> = places
+        .filter_map(|(at, thread)| Some((worker_of(&thread.name)?, at)))
+        .collect();
     for worker in 1..=threads {
         let acked = acks[worker as usize];
-        let at = recording
-            .threads
-            .iter()
-            .position(|t| worker_of(&t.name) == Some(worker));
-        let Some(at) = at else {
+        let Some(&at) = places.get(&worker) else {
             hold!(
-                acked == 0,
+                acked == 0 || may_be_gone(worker),
                 "worker {worker} is not there, {acked} events had returned"
             );
             continue;
         };
         all_there(&sequences[at], &recording.threads[at].counts, worker, acked)?;
     }
+    let (workers, written) = (&acks[1..=threads as usize], recording.ledger.counts.written);
+    let acked: u64 = workers.iter().sum();
+    hold!(
+        written >= acked,
+        "{acked} events had returned, {written} are counted: {:?}",
+        recording.ledger
+    );
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use ttlog_format::value::Value;
 use ttlog_reader::Opened;
 
+use crate::build;
 use crate::check;
 use crate::victim::{files, forgets_the_recorder, scratch};
 
@@ -62,6 +63,7 @@ pub type Retain = Option<(usize, u64)>;
 pub struct Swarm {
     program: PathBuf,
     home: TempDir,
+    bug: Option<&'static str>,
 }
 
 impl Swarm {
@@ -69,11 +71,19 @@ impl Swarm {
     pub fn new(program: impl Into<PathBuf>) -> Swarm {
         let program = program.into();
         let home = scratch();
-        let swarm = Swarm { program, home };
+        let bug = None;
+        let swarm = Swarm { program, home, bug };
         for directory in [swarm.recordings(), swarm.snapshots()] {
             std::fs::create_dir(directory).expect("a directory");
         }
         swarm
+    }
+
+    /// One of a program whose recorders do this bug.
+    pub fn with_bug(program: impl Into<PathBuf>, bug: &'static str) -> Swarm {
+        let bug = Some(bug);
+        let swarm = Swarm::new(program);
+        Swarm { bug, ..swarm }
     }
 
     /// Where they leave recordings.
@@ -129,6 +139,7 @@ impl Swarm {
             command.args([count.to_string(), bytes.to_string()]);
         }
         forgets_the_recorder(&mut command);
+        command.envs(self.bug.map(|bug| (build::BUG, bug)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         if fate == Fate::Panics {
             command.stderr(Stdio::null());

@@ -90,12 +90,13 @@ impl Victim {
         started.expect("the victim starts")
     }
 
-    /// Starts `program` by `plan`, to be traced by the calling thread.
+    /// Starts a `program` of several acts in one of them, to be traced by the calling thread.
     ///
     /// # Errors
     /// Where tracing is not permitted.
-    pub fn start_traced(program: impl AsRef<Path>, plan: &Plan) -> io::Result<Victim> {
+    pub fn start_traced(program: impl AsRef<Path>, act: &str, plan: &Plan) -> io::Result<Victim> {
         Victim::spawn(program, plan, |command| {
+            command.arg(act);
             let trace_me = || nix::sys::ptrace::traceme().map_err(io::Error::from);
             // SAFETY: between fork and exec nothing is done but one system call.
             unsafe { command.pre_exec(trace_me) };

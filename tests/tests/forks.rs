@@ -33,9 +33,8 @@ fn own(child: &Child) -> &Opened {
 }
 
 /// A storm of so many forks.
-fn storm(program: &Path, forks: u64) -> Result<Played, Violation> {
-    let plan = plan().events(forks).capacity_mib(1);
-    let played = Played::of(program, "storm", &plan)?;
+fn storm(program: &Path, plan: Plan, forks: u64) -> Result<Played, Violation> {
+    let played = Played::of(program, "storm", &plan.events(forks))?;
     for worker in 1..=TELLERS {
         played.told_without_a_gap(worker, None)?;
     }
@@ -51,7 +50,7 @@ fn storm(program: &Path, forks: u64) -> Result<Played, Violation> {
 #[test]
 fn ten_thousand_forks_leave_the_parents_recording_alone_and_have_their_own() {
     let forks = Tally::of("forks", 10_000);
-    let played = storm(FORKER.as_ref(), forks.wanted());
+    let played = storm(FORKER.as_ref(), plan(), forks.wanted());
     let played = played.unwrap_or_else(|violation| panic!("{violation}"));
     assert_eq!(played.dropped(), 0);
     assert_eq!((played.number("unwell"), played.number("strange")), (0, 0));
@@ -79,7 +78,8 @@ fn ten_thousand_forks_leave_the_parents_recording_alone_and_have_their_own() {
 /// A recorder that goes on writing in a child must not get away with it.
 #[test]
 fn a_recorder_that_writes_in_a_child_is_found_out() {
-    let played = storm(&build::seeded(FORKER, "forker"), 400);
+    let plan = plan().env(build::BUG, "child-writes");
+    let played = storm(&build::seeded(FORKER, "forker"), plan, 400);
     tally::found("forks", played.expect_err("nothing was found"));
 }
 

@@ -22,13 +22,17 @@ struct Host {
 
 impl Host {
     fn start(program: &Path, what: &str, recorded: bool) -> Host {
+        Host::start_by(&mut Command::new(program), what, recorded)
+    }
+
+    fn start_by(program: &mut Command, what: &str, recorded: bool) -> Host {
         let home = scratch();
         let directory = if recorded {
             home.path().join("recordings")
         } else {
             "-".into()
         };
-        let mut child = Command::new(program)
+        let mut child = program
             .arg(what)
             .arg(directory)
             .current_dir(home.path())
@@ -219,7 +223,9 @@ fn signals_in_the_middle_of_malloc_leave_their_causes_and_no_thread_waiting() {
 #[test]
 fn the_storm_finds_a_handler_that_allocates() {
     let program = build::seeded(HOST, "host");
-    let mut host = Host::start(&program, "storm", true);
+    let mut program = Command::new(program);
+    program.env(build::BUG, "handler-allocates");
+    let mut host = Host::start_by(&mut program, "storm", true);
     assert!(host.says().starts_with("stuck at "));
     assert_eq!(host.ends().code(), Some(1));
 }

@@ -18,7 +18,12 @@ const AT_A_TIME: u64 = 2;
 const LONGEST_LIFE_US: u64 = 30_000;
 
 /// Kills so many victims and reads what each left; the first violation.
-fn kill_loop(program: &Path, kills: u64, killed: &(dyn Fn() + Sync)) -> Result<(), Violation> {
+fn kill_loop(
+    program: &Path,
+    plan: &Plan,
+    kills: u64,
+    killed: &(dyn Fn() + Sync),
+) -> Result<(), Violation> {
     let disk = disk();
     let (next, found) = (AtomicU64::new(0), Mutex::new(None));
     std::thread::scope(|scope| {
@@ -29,7 +34,7 @@ fn kill_loop(program: &Path, kills: u64, killed: &(dyn Fn() + Sync)) -> Result<(
                     if kill >= kills || found.lock().expect("no panic").is_some() {
                         return;
                     }
-                    match one_kill(program, kill, disk.as_deref()) {
+                    match one_kill(program, plan, kill, disk.as_deref()) {
                         Ok(()) => killed(),
                         Err(violation) => *found.lock().expect("no panic") = Some(violation),
                     }
@@ -54,12 +59,12 @@ fn disk() -> Option<PathBuf> {
     (kind == EXT4_SUPER_MAGIC).then(|| built.to_owned())
 }
 
-fn one_kill(program: &Path, kill: u64, disk: Option<&Path>) -> Result<(), Violation> {
+fn one_kill(program: &Path, plan: &Plan, kill: u64, disk: Option<&Path>) -> Result<(), Violation> {
     let random = RandomState::new().hash_one(kill);
     let threads = 1 + kill / 2 % 4;
     let adapter = ADAPTERS[(kill / 8 % 2) as usize];
     let life = Duration::from_micros(random % LONGEST_LIFE_US);
-    let mut plan = Plan::new(What::Tell).adapter(adapter).threads(threads);
+    let mut plan = plan.clone().adapter(adapter).threads(threads);
     let on_disk = disk.filter(|_| kill / 16 % 2 == 1);
     let home = on_disk.map(|disk| tempfile::tempdir_in(disk).expect("a directory"));
     if let Some(home) = &home {
@@ -86,7 +91,8 @@ fn one_kill(program: &Path, kill: u64, disk: Option<&Path>) -> Result<(), Violat
 #[test]
 fn killed_at_any_instant_nothing_that_was_said_is_lost_torn_or_invented() {
     let kills = Tally::of("kills", KILLS);
-    let told = kill_loop(Path::new(VICTIM), kills.wanted(), &|| kills.add(1));
+    let plan = Plan::new(What::Tell);
+    let told = kill_loop(Path::new(VICTIM), &plan, kills.wanted(), &|| kills.add(1));
     told.unwrap_or_else(|violation| panic!("{violation}"));
     kills.note(match disk() {
         Some(_) => "on tmpfs and on ext4, 1 to 4 threads",
@@ -97,8 +103,9 @@ fn killed_at_any_instant_nothing_that_was_said_is_lost_torn_or_invented() {
 /// A recorder that commits before it has written must not get past the loop.
 #[test]
 fn the_loop_finds_a_recorder_that_commits_too_early() {
+    let plan = Plan::new(What::Tell).env(build::BUG, "commit-first");
     let seeded = build::seeded(VICTIM, "victim");
-    let violation = kill_loop(&seeded, KILLS, &|| {}).expect_err("nothing was found");
+    let violation = kill_loop(&seeded, &plan, KILLS, &|| {}).expect_err("nothing was found");
     assert!(violation.to_string().contains("torn"), "{violation}");
     tally::found("kills", violation);
 }

@@ -219,15 +219,14 @@ fn die_with_their_recordings(mayflies: Vec<(Mayfly, PathBuf)>) -> Result<(), Vio
 
 /// 200 processes start at once where 20 have died; half of them die while 50 others
 /// start; and in the end all die, and one more starts.
-fn a_crowd_in_one_directory(program: &Path) -> Result<(), Violation> {
+fn a_crowd_in_one_directory(swarm: &Swarm) -> Result<(), Violation> {
     const KEPT: usize = 4;
     let retain = Some((KEPT, 1 << 40));
     let namespaces: Vec<_> = (0..4).map_while(|_| Namespace::new()).collect();
-    let swarm = Swarm::new(program);
     for number in 1000..1020 {
         swarm.lives_and_dies(Fate::Killed, number, Some((usize::MAX, u64::MAX)));
     }
-    let mut living = at_once(&swarm, &namespaces, 0..200, retain);
+    let mut living = at_once(swarm, &namespaces, 0..200, retain);
     let paths: HashSet<_> = living.iter().map(|(_, path)| path.clone()).collect();
     if paths.len() != living.len() {
         return Err(Violation::new("a name was given twice"));
@@ -238,7 +237,7 @@ fn a_crowd_in_one_directory(program: &Path) -> Result<(), Violation> {
     let mut younger = Vec::new();
     std::thread::scope(|scope| {
         let deaths = scope.spawn(|| die_with_their_recordings(dying));
-        younger = at_once(&swarm, &namespaces, 200..250, retain);
+        younger = at_once(swarm, &namespaces, 200..250, retain);
         deaths.join().expect("no panic")
     })?;
     living.append(&mut younger);
@@ -266,14 +265,14 @@ fn a_crowd_in_one_directory(program: &Path) -> Result<(), Violation> {
 
 #[test]
 fn two_hundred_that_start_at_once_keep_their_recordings_while_they_live() {
-    a_crowd_in_one_directory(Path::new(MAYFLY)).unwrap_or_else(|violation| panic!("{violation}"));
+    a_crowd_in_one_directory(&Swarm::new(MAYFLY)).unwrap_or_else(|violation| panic!("{violation}"));
 }
 
 /// A recorder that does not ask for the lock is found out.
 #[test]
 fn a_recorder_that_retires_the_living_is_found() {
-    let program = seeded(MAYFLY, "mayfly");
-    let found = a_crowd_in_one_directory(&program);
+    let swarm = Swarm::with_bug(seeded(MAYFLY, "mayfly"), "retires-the-living");
+    let found = a_crowd_in_one_directory(&swarm);
     println!("{}", found.expect_err("the living lost their recordings"));
 }
 

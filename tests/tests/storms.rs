@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use ttlog_tests::plan::ADAPTERS;
-use ttlog_tests::{Adapter, Plan, Played, Tally, Violation, What, build, tally};
+use ttlog_tests::{Plan, Played, Tally, Violation, What, build, tally};
 
 const STORM: &str = env!("CARGO_BIN_EXE_storm");
 
@@ -18,12 +18,9 @@ const TELLERS: u64 = 2;
 const SECONDS: u64 = 10;
 
 /// A storm of so many seconds; how many events were dropped in it.
-fn storm(program: &Path, adapter: Adapter, seconds: u64) -> Result<u64, Violation> {
-    let plan = Plan::new(What::Wait)
-        .adapter(adapter)
-        .threads(TELLERS)
-        .events(seconds)
-        .capacity_mib(8);
+fn storm(program: &Path, plan: Plan, seconds: u64) -> Result<u64, Violation> {
+    let adapter = plan.adapter;
+    let plan = plan.threads(TELLERS).events(seconds).capacity_mib(8);
     let played = Played::of(program, "storm", &plan)?;
     let (dropped, struck) = (played.dropped(), played.number("struck"));
     if played.number("dropped") != dropped || dropped > struck {
@@ -47,7 +44,8 @@ fn what_handlers_say_is_recorded_or_counted_and_harms_nothing() {
     let mut so_far = 0;
     while so_far == 0 || so_far < interrupted.wanted() {
         for adapter in ADAPTERS {
-            let dropped = storm(Path::new(STORM), adapter, SECONDS);
+            let plan = Plan::new(What::Wait).adapter(adapter);
+            let dropped = storm(Path::new(STORM), plan, SECONDS);
             let dropped = dropped.unwrap_or_else(|violation| panic!("{adapter:?}: {violation}"));
             assert!(
                 dropped > 2000,
@@ -63,7 +61,8 @@ fn what_handlers_say_is_recorded_or_counted_and_harms_nothing() {
 /// A recorder that lets a handler into an open record must not get away with it.
 #[test]
 fn a_recorder_without_the_guard_is_found_out() {
-    let storm = storm(&build::seeded(STORM, "storm"), Adapter::Own, 2);
+    let plan = Plan::new(What::Wait).env(build::BUG, "reentry");
+    let storm = storm(&build::seeded(STORM, "storm"), plan, 2);
     tally::found("interrupted-records", storm.expect_err("nothing was found"));
 }
 

@@ -18,6 +18,7 @@ use crate::linux::memory::{Memory, Sentinel};
 use crate::linux::message;
 use crate::linux::pool::Pool;
 use crate::linux::rings::Rings;
+use crate::linux::seeded::{self, Bug};
 use crate::linux::sites::Sites;
 use crate::linux::spans::Spans;
 use crate::linux::sync::{AtomicU64, Ordering, fence};
@@ -205,7 +206,7 @@ impl Core {
     #[inline]
     pub(crate) fn own(&self) -> Option<Here<'_>> {
         // Without this check: the bug that the negative control of forks must find.
-        let open = cfg!(ttlog_seeded_child_writes) || !self.sentinel.is_wiped();
+        let open = seeded::is(Bug::ChildWrites) || !self.sentinel.is_wiped();
         open.then_some(Here(self))
     }
 

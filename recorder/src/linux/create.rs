@@ -27,6 +27,7 @@ use crate::linux::limits::{self, MemoryCgroups};
 use crate::linux::place::Place;
 use crate::linux::prefault::{self, BEGINNING_BYTES};
 use crate::linux::retire;
+use crate::linux::seeded::{self, Bug};
 use crate::linux::unfinished::Unfinished;
 use crate::settings::Settings;
 
@@ -138,16 +139,18 @@ impl Request<'_> {
         let map = prepare(&unfinished, layout.file_bytes(), faulted_in)?;
         let stat = unfinished.tried("look at", fstat(&unfinished.file))?;
         let header = self.header(layout, limited_by, stat.st_ino);
-        let (beginning, copy) = (header.beginning(), header.encode());
-        for (bytes, offset) in [(&beginning[..], 0), (&copy[..], layout.copy_offset())] {
-            let written = unfinished.file.write_all_at(bytes, offset);
-            unfinished.tried("write the header of", written)?;
+        if !seeded::is(Bug::NameFirst) {
+            let written = write_headers(&unfinished.file, &header);
+            unfinished.tried("write the headers of", written)?;
         }
         if self.is_durable() {
             unfinished.tried("sync", durable::write_whole(&unfinished.file))?;
         }
         let directory = unfinished.directory;
         let (file, path) = unfinished.named(header.pid, self.begun.wall_ns / 1_000_000, "ring")?;
+        if seeded::is(Bug::NameFirst) {
+            let _ = write_headers(&file, &header);
+        }
         if self.is_durable() {
             durable::write_names(directory).inspect_err(|_| drop(fs::remove_file(&path)))?;
         }
@@ -206,6 +209,12 @@ impl Request<'_> {
             filter: self.settings.filter().to_owned(),
         }
     }
+}
+
+/// Writes the header, its copy, and the totals of a recording in which nothing is counted.
+fn write_headers(file: &File, header: &Header) -> io::Result<()> {
+    file.write_all_at(&header.beginning()[..], 0)?;
+    file.write_all_at(&header.encode()[..], header.layout.copy_offset())
 }
 
 /// As many of the blocks as the allowed bytes hold, and why not all.

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use crate::linux::core::Core;
 use crate::linux::guard;
 use crate::linux::registry;
+use crate::linux::seeded::{self, Bug};
 use crate::linux::thread;
 use ttlog_format::cause::{Cause, Kind, Sender};
 
@@ -240,7 +241,7 @@ impl Arrival {
             chained,
             ..Cause::default()
         };
-        if cfg!(ttlog_seeded_handler_allocates) {
+        if seeded::is(Bug::HandlerAllocates) {
             // The bug that the negative control of signals in malloc must find.
             drop(std::hint::black_box(vec![0u8; 5000]));
         }

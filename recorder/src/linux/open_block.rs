@@ -6,6 +6,7 @@
 //! words that nothing speaks of.
 
 use crate::linux::memory::Memory;
+use crate::linux::seeded::{self, Bug};
 use crate::linux::sync::{Ordering, fence};
 use ttlog_format::BLOCK_WORDS;
 use ttlog_format::block::{self, HEADER_WORDS, Header, Next, word};
@@ -37,8 +38,7 @@ impl OpenBlock {
     #[inline]
     pub(crate) fn append(&mut self, memory: &Memory, words: &[u64], is_event: bool) {
         let events = self.events + u32::from(is_event);
-        if cfg!(ttlog_seeded_commit_order) {
-            // The bug that the kill loop's negative control must find.
+        if seeded::is(Bug::CommitFirst) {
             self.commit_to(memory, self.position + words.len(), events);
         }
         self.write(memory, words);
@@ -82,25 +82,46 @@ impl OpenBlock {
     /// Takes the words of a block over: the old records are gone with the first
     /// store, which also makes the new pair of retired totals count.
     pub(crate) fn begin(memory: &Memory, base: usize, header: &Header) -> OpenBlock {
-        let pair = header.pair & 1;
-        let retired = base + word::RETIRED + 2 * pair;
-        memory.store(retired, header.retired.events);
-        memory.store(retired + 1, header.retired.dropped);
-        memory.publish(base + word::MAGIC, block::MAGIC_TAKEN[pair]);
-        // A live reader that sees any of the new words sees the magic gone too.
-        fence(Ordering::Release);
-        OpenBlock {
+        let open = OpenBlock {
             base,
             key: header.key(),
             position: HEADER_WORDS,
             events: 0,
+        };
+        let pair = header.pair & 1;
+        if seeded::is(Bug::HeaderFirst) {
+            open.store_header(memory, &header.encode(0));
         }
+        if !seeded::is(Bug::TotalsLate) {
+            open.store_retired(memory, header);
+        }
+        memory.publish(base + word::MAGIC, block::MAGIC_TAKEN[pair]);
+        // A live reader that sees any of the new words sees the magic gone too.
+        fence(Ordering::Release);
+        if seeded::is(Bug::TotalsLate) {
+            open.store_retired(memory, header);
+        }
+        open
+    }
+
+    /// Stores the pair of retired totals that is not in use until the magic says so.
+    fn store_retired(&self, memory: &Memory, header: &Header) {
+        let retired = self.base + word::RETIRED + 2 * (header.pair & 1);
+        memory.store(retired, header.retired.events);
+        memory.store(retired + 1, header.retired.dropped);
     }
 
     /// Ends what [`OpenBlock::begin`] began: whatever was written in between
     /// counts from here on, together with the header.
     pub(crate) fn publish(&self, memory: &Memory, header: &Header, dropped: u32) {
         let words = header.encode(dropped);
+        self.store_header(memory, &words);
+        self.commit_to(memory, self.position, self.events);
+        memory.publish(self.base + word::MAGIC, words[word::MAGIC]);
+    }
+
+    /// Stores the words of a header that are not stored one by one.
+    fn store_header(&self, memory: &Memory, words: &[u64; HEADER_WORDS]) {
         for (i, &value) in words.iter().enumerate() {
             let in_place = i == word::MAGIC || i == word::COMMIT;
             let pair = (word::RETIRED..word::NEXT).contains(&i);
@@ -108,7 +129,5 @@ impl OpenBlock {
                 memory.store(self.base + i, value);
             }
         }
-        self.commit_to(memory, self.position, self.events);
-        memory.publish(self.base + word::MAGIC, words[word::MAGIC]);
     }
 }

@@ -16,6 +16,7 @@
 //! Nothing here is touched but when a block changes hands, and then by many at a time:
 //! what each of them writes to lies apart from what the others do.
 
+use crate::linux::seeded::{self, Bug};
 use crate::linux::sync::{Apart, AtomicU64, Number, Ordering, Table, zeros};
 
 const FREE: u64 = 0;
@@ -280,10 +281,15 @@ impl Pool {
     }
 
     fn claim(&self, index: u32, state: u64, sequence: u64) -> Option<Taken> {
-        // Acquire: what the last holder wrote into `holders` and its ring is seen.
-        self.state(index as usize)?
-            .compare_exchange(state, held(sequence), Ordering::Acquire, Ordering::Relaxed)
-            .ok()?;
+        let word = self.state(index as usize)?;
+        if seeded::is(Bug::TakenTwice) {
+            word.store(held(sequence), Ordering::Relaxed);
+        } else {
+            // Acquire: what the last holder wrote into `holders` and its ring is seen.
+            let (success, failure) = (Ordering::Acquire, Ordering::Relaxed);
+            word.compare_exchange(state, held(sequence), success, failure)
+                .ok()?;
+        }
         let was_last = state & TAG == LAST;
         if was_last {
             self.lasts.fetch_sub(1, Ordering::Relaxed);

@@ -17,6 +17,7 @@ use ttlog_format::snapshot::{Maker, read_head};
 
 use crate::linux::limits::MemoryCgroups;
 use crate::linux::place::Directory;
+use crate::linux::seeded::{self, Bug};
 use crate::settings::{RETAIN, Settings};
 use evidence::Evidence;
 use locked::{Listed, Locked, is_unlocked};
@@ -62,7 +63,7 @@ pub(crate) fn snapshots(directory: &Directory, settings: &Settings, groups: &Mem
 
 /// The bug for the negative control.
 fn spares_nobody() -> bool {
-    cfg!(ttlog_seeded_retires_the_living)
+    seeded::is(Bug::RetiresTheLiving)
 }
 
 fn retire(

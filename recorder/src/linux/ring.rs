@@ -9,6 +9,7 @@
 use crate::linux::memory::Memory;
 use crate::linux::open_block::OpenBlock;
 use crate::linux::pool::NO_BLOCK;
+use crate::linux::seeded::{self, Bug};
 use crate::linux::sync::{AtomicU64, Number, Numbers, Ordering};
 use ttlog_format::BLOCK_WORDS;
 use ttlog_format::block::THREAD_NAME_BYTES;
@@ -91,7 +92,7 @@ impl Ring {
     #[inline]
     pub(crate) fn enter(&self) -> bool {
         // Without this check: the bug that the negative control of signals must find.
-        if self.busy.load(Ordering::Relaxed) != 0 && !cfg!(ttlog_seeded_reentry) {
+        if self.busy.load(Ordering::Relaxed) != 0 && !seeded::is(Bug::Reentry) {
             return false;
         }
         self.busy.store(1, Ordering::Relaxed);
@@ -186,7 +187,11 @@ impl Ring {
         let after = ticks.saturating_sub(self.later_ticks.get()).max(1);
         let after = u32::try_from(after).ok().filter(|_| is_newest)?;
         self.later_span.set(0);
-        Some((word as usize, Key::from_bits(self.key.get()).guard(after)))
+        let said = match seeded::is(Bug::LaterBare) {
+            true => u64::from(after),
+            false => Key::from_bits(self.key.get()).guard(after),
+        };
+        Some((word as usize, said))
     }
 
     /// Events in the block.

@@ -10,6 +10,7 @@
 //! have no ids any more: by turns through the table, each span had lines of its own.
 
 use crate::linux::memory::Memory;
+use crate::linux::seeded::{self, Bug};
 use crate::linux::sync::{AtomicU64, Number, Ordering, fence, zeros};
 use ttlog_format::check::Key;
 use ttlog_format::header::Layout;
@@ -161,6 +162,9 @@ impl Spans {
         // Whoever copies the span that lived here and sees one of the words below
         // sees its id gone too.
         fence(Ordering::Release);
+        if seeded::is(Bug::IdFirst) {
+            memory.publish(base + word::ID, id.to_u64());
+        }
         memory.store(base + word::ENTERED, 0);
         memory.store(base + word::ENTERED_BY, 0);
         let used = if words.len() <= OPENING_ROOM {

@@ -22,6 +22,7 @@ use crate::linux::panic;
 use crate::linux::prefault;
 use crate::linux::recorder::Recorder;
 use crate::linux::registry;
+use crate::linux::seeded::{self, Bug};
 use crate::settings::Settings;
 use tracing_core::dispatcher::{Dispatch, set_global_default};
 use tracing_subscriber::filter::Targets;
@@ -144,6 +145,7 @@ fn begin(settings: &Settings) -> Result<(Option<Begun>, Targets), Error> {
 }
 
 fn begun(settings: &Settings) -> Result<Begun, Error> {
+    seeded::sow_what_is_named();
     let clock = Clock::new();
     let sentinel = Sentinel::new()
         .map_err(|cause| Error::io("watch for forks by", "MADV_WIPEONFORK", cause))?;
@@ -175,7 +177,7 @@ fn core_over(
     let file = file.map_err(|error| Error::io("look at", &path, error))?;
     let mut memory = Memory::mapped(created.map);
     let faults = settings.fatal_signals.unwrap_or(true);
-    if faults && !cfg!(ttlog_seeded_child_writes) {
+    if faults && !seeded::is(Bug::ChildWrites) {
         // What a child would still store there, the guard absorbs.
         let _ = memory.keep_from_children();
     }

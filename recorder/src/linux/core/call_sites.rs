@@ -9,6 +9,7 @@ use super::{Core, Here};
 use crate::linux::open_block::OpenBlock;
 use crate::linux::pool::Taken;
 use crate::linux::ring::Ring;
+use crate::linux::seeded::{self, Bug};
 use crate::linux::sites;
 use crate::linux::sync::Ordering;
 use crate::redaction::Redactions;
@@ -46,7 +47,7 @@ impl Core {
     /// Makes a call site known before its first record. May run the user's code.
     pub(crate) fn register(&self, metadata: &'static Metadata<'static>) {
         let is_known = |here: Here<'_>| here.sites.find(metadata).is_some();
-        if self.here_already().is_none_or(is_known) {
+        if seeded::is(Bug::SiteLate) || self.here_already().is_none_or(is_known) {
             return;
         }
         let redactions = self.redactions(metadata);

@@ -7,6 +7,7 @@ use crate::linux::open_block::OpenBlock;
 use crate::linux::pool::NO_BLOCK;
 use crate::linux::ring::Ring;
 use crate::linux::scratch::Scratch;
+use crate::linux::seeded::{self, Bug};
 use crate::linux::spans::Opening;
 use crate::linux::sync::{Number, Ordering};
 use crate::linux::thread;
@@ -51,13 +52,18 @@ impl<'a> Here<'a> {
             ring.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if let Seen::With(redactions) = seen {
+        if let Seen::With(redactions) = seen
+            && !seeded::is(Bug::SiteLate)
+        {
             self.know(ring, metadata, words.len(), redactions);
         }
         if self.make_room(ring, words.len(), span) {
             let ticks = self.now(words);
             ring.prefetch(&self.memory);
             ring.append(|block| block.append(&self.memory, words, true));
+            if let (true, Seen::With(redactions)) = (seeded::is(Bug::SiteLate), seen) {
+                self.know(ring, metadata, words.len(), redactions);
+            }
             self.after(ticks);
             if ring.previous.get() != NO_BLOCK {
                 self.let_go(ring);
