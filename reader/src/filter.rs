@@ -14,6 +14,7 @@
 //! An entry whose level or target is not known passes those two: it may be what was asked
 //! for. What nothing is known of has no message, field or span to be found by.
 
+mod asked;
 mod condition;
 mod moment;
 mod pattern;
@@ -32,6 +33,7 @@ use crate::escape::{self, escape};
 use crate::shown::name_of;
 use crate::text::push_fields;
 
+pub use asked::Asked;
 use condition::Condition;
 use moment::Moment;
 use pattern::Pattern;

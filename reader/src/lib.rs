@@ -59,6 +59,7 @@ mod fixture;
 
 pub use error::Error;
 pub use escape::escape;
+pub use filter::Asked;
 pub use find::find;
 pub use input::{Opened, open};
 pub use ttlog_format::verdict::{Kind, Verdict};

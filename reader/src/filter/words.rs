@@ -8,8 +8,9 @@ use super::Arguments;
 use crate::advice::for_a_shell;
 use crate::escape::quoted;
 
-impl fmt::Display for Arguments {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Arguments {
+    /// What was asked for: flags, and what is typed behind them.
+    pub(super) fn words(&self) -> Vec<(&'static str, String)> {
         let Arguments {
             level,
             grep,
@@ -31,7 +32,13 @@ impl fmt::Display for Arguments {
         words.extend(field.iter().map(|it| ("field", it.to_string())));
         words.extend(since.iter().map(|it| ("since", it.to_string())));
         words.extend(until.iter().map(|it| ("until", it.to_string())));
-        for (at, (name, wanted)) in words.iter().enumerate() {
+        words
+    }
+}
+
+impl fmt::Display for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, wanted)) in self.words().iter().enumerate() {
             let space = if at > 0 { " " } else { "" };
             write!(f, "{space}--{name} {}", in_a_shell(wanted))?;
         }
