@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 /// What a process does from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scene {
-    /// The recorder starts, and the main thread tells the story.
+    /// The recorder starts.
+    Start,
+    /// The main thread tells the story.
     Story,
     /// Spans are opened, entered, given values, left and closed.
     Spans,
@@ -29,7 +31,8 @@ pub enum Scene {
 }
 
 /// All of them.
-pub const SCENES: [Scene; 8] = [
+pub const SCENES: [Scene; 9] = [
+    Scene::Start,
     Scene::Story,
     Scene::Spans,
     Scene::Crowd,
@@ -54,7 +57,7 @@ impl Scene {
     /// What the reader says of the process when the scene has been played.
     pub fn verdict(self) -> &'static str {
         match self {
-            Scene::Story | Scene::Spans | Scene::Crowd | Scene::Exit => "ended",
+            Scene::Start | Scene::Story | Scene::Spans | Scene::Crowd | Scene::Exit => "ended",
             Scene::Fault | Scene::Abort => "signal",
             Scene::Terminate => "terminated",
             Scene::Panic => "panicked",

@@ -25,6 +25,7 @@ fn main() {
     let acks = Arc::new(Acks::create(Path::new(acks)).expect("acknowledgements"));
     start(&plan, scene);
     match scene {
+        Scene::Start => {}
         Scene::Story => tell(&acks, &[(Phase::First, 1), (Phase::Steady, 2)]),
         Scene::Spans => {
             tell(&acks, &[(Phase::Unseen, 1)]);
@@ -53,7 +54,7 @@ fn start(plan: &Plan, scene: Scene) {
         Scene::Terminate => builder.terminate_on(libc::SIGTERM),
         _ => builder,
     };
-    if matches!(scene, Scene::Story | Scene::Terminate) {
+    if matches!(scene, Scene::Start | Scene::Terminate) {
         mark(Phase::Start);
     }
     match plan.adapter {
