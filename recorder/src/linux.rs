@@ -39,7 +39,7 @@ mod spans;
 mod start;
 mod subscriber;
 mod sync;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, miri)))]
 mod table;
 mod thread;
 mod unfinished;

@@ -17,7 +17,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// The cheapest clock that the kernel trusts.
     pub(crate) fn new() -> Clock {
-        let trusted = cfg!(target_arch = "x86_64")
+        let trusted = cfg!(all(target_arch = "x86_64", not(miri)))
             && std::fs::read(KERNELS_CHOICE).is_ok_and(|name| name.trim_ascii() == b"tsc");
         Clock {
             source: if trusted {
@@ -36,7 +36,7 @@ impl Clock {
     /// Now, in ticks.
     #[inline]
     pub(crate) fn ticks(self) -> u64 {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         if self.source == Source::Tsc {
             // SAFETY: every x86_64 processor has the instruction.
             return unsafe { core::arch::x86_64::_rdtsc() };

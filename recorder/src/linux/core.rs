@@ -33,6 +33,8 @@ use ttlog_format::{BLOCK_WORDS, RECORD_MAX_WORDS};
 mod blocks;
 mod call_sites;
 mod causes;
+#[cfg(all(test, not(loom)))]
+mod heap;
 mod incidents;
 mod records;
 mod snapshots;

@@ -151,7 +151,7 @@ impl Memory {
     /// Has the processor fetch the cache line of a word that is to be stored to soon.
     #[inline]
     pub(crate) fn prefetch(&self, word: usize) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let word = self.base.wrapping_add(word).cast();
@@ -159,7 +159,7 @@ impl Memory {
             // x86_64 processor has it.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(word) }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
         let _ = word;
     }
 
@@ -169,6 +169,14 @@ impl Memory {
         // SAFETY: a word of ours, see `word`.
         self.word(word)
             .map_or(0, |word| unsafe { (*word).load(order) })
+    }
+
+    /// Loads a word as if nobody else touched it, and wherever it is: a bug, to be found.
+    #[cfg(all(test, ttlog_seeded, not(loom)))]
+    pub(crate) fn load_plain(&self, word: usize) -> u64 {
+        let word = self.base.cast::<u64>().wrapping_add(word);
+        // SAFETY: there is no reason why this should be allowed.
+        unsafe { word.read() }
     }
 
     /// Raises a word to at least `value`.
@@ -268,6 +276,14 @@ impl Sentinel {
         let memory = Memory::mapped(map);
         memory.store(0, 1);
         Ok(Sentinel(memory))
+    }
+
+    /// One that is never wiped.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn heap() -> Sentinel {
+        let memory = Memory::heap(1);
+        memory.store(0, 1);
+        Sentinel(memory)
     }
 
     /// Whether this is another process than the one that made the sentinel.

@@ -26,6 +26,11 @@ static INSTALLED: OnceLock<Arc<Core>> = OnceLock::new();
 pub(crate) fn keep(core: Arc<Core>) {
     static AT_EXIT: Once = Once::new();
     AT_EXIT.call_once(at_exit);
+    append(core);
+}
+
+/// Puts a core behind the others.
+pub(crate) fn append(core: Arc<Core>) {
     let node = Box::leak(Box::new(Node {
         core,
         next: Link::none(),

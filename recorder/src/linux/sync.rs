@@ -81,21 +81,21 @@ pub(crate) fn zeros<T: Zero>(len: usize) -> Option<Box<[T]>> {
     Some((0..len).map(|_| T::default()).collect())
 }
 
-/// Large tables: memory of their own, or loom's.
-#[cfg(not(loom))]
+/// Large tables: memory of their own, or loom's. An interpreter maps none.
+#[cfg(not(any(loom, miri)))]
 pub(crate) use crate::linux::table::Table;
 
-#[cfg(loom)]
+#[cfg(any(loom, miri))]
 pub(crate) struct Table<T>(Box<[T]>);
 
-#[cfg(loom)]
+#[cfg(any(loom, miri))]
 impl<T: Zero> Table<T> {
     pub(crate) fn new(len: usize) -> Option<Table<T>> {
         zeros(len).map(Table)
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, miri))]
 impl<T> std::ops::Deref for Table<T> {
     type Target = [T];
 
