@@ -33,7 +33,9 @@ use crate::interrupt;
 use crate::pager::{Pager, Sink};
 use crate::progress::{Beside, Progress};
 use crate::reading::Reading;
-use crate::{advice, damage, doctor, export, info, list, manual, postmortem, spans, stats, view};
+use crate::{
+    advice, damage, doctor, export, info, list, manual, postmortem, scrub, spans, stats, view,
+};
 
 const STATUS_FAILED: u8 = 1;
 const STATUS_USAGE: u8 = 2;
@@ -73,6 +75,7 @@ pub struct Arguments {
 enum Command {
     View(Box<view::Arguments>),
     Export(Box<export::Arguments>),
+    Scrub(scrub::Arguments),
     Info(info::Arguments),
     Postmortem(postmortem::Arguments),
     Spans(Box<spans::Arguments>),
@@ -97,6 +100,7 @@ impl Arguments {
         match self.command {
             Command::View(asked) => run_view("ttlog-reader", &asked),
             Command::Export(asked) => run_export("ttlog-reader", &asked),
+            Command::Scrub(asked) => run("ttlog-reader", |run| run.scrub(&asked)),
             Command::Info(asked) => run("ttlog-reader", |run| {
                 let mut next = None;
                 run.each_table(&asked.inputs, |opened, out| {
@@ -224,6 +228,9 @@ fn run_export(program: &str, asked: &export::Arguments) -> ExitCode {
 const TO_SHOW: u64 = 2;
 const TO_COUNT: u64 = 3;
 
+/// To be copied: twice for its tables, once for its call sites, and once as it is written.
+const TO_SCRUB: u64 = 4;
+
 type Out<'p> = BufWriter<Beside<'p, Sink>>;
 
 /// Runs a command, and makes an exit status of what it came to.
@@ -306,6 +313,24 @@ impl<'p> Run<'_, 'p> {
             let outcome = one(input.as_ref(), &which, &mut self.out, &mut show);
             self.account_for(outcome);
         }
+    }
+
+    /// Makes a copy of one input, and says what was taken out.
+    fn scrub(&mut self, asked: &scrub::Arguments) {
+        let located = input::locate(asked.input.as_ref(), self.progress);
+        let done = located.and_then(|located| {
+            let bytes = located.bytes().saturating_mul(TO_SCRUB);
+            self.progress.begin(&located.path, bytes, (1, 1));
+            let done = scrub::write(&located, asked, &mut self.out)?;
+            self.out.flush().map_err(Error::output)?;
+            Ok((located.path, done))
+        });
+        let outcome = done.map(|(path, done)| {
+            self.progress.clear();
+            say(self.program, &done.words);
+            damage_words(&path, &done.ledger)
+        });
+        self.account_for(outcome);
     }
 
     /// Finds all that can be found of what was typed, which will be shown at once.

@@ -175,6 +175,18 @@ impl Error {
         }
     }
 
+    /// The same, where the output is this file.
+    pub(crate) fn of_file(self, path: &Path) -> Error {
+        match (self.kind, self.cause) {
+            (Kind::Output | Kind::ClosedPipe, Some(cause)) => Error::write(path, cause),
+            (kind, cause) => Error {
+                kind,
+                words: self.words,
+                cause,
+            },
+        }
+    }
+
     pub(crate) fn output(cause: io::Error) -> Error {
         let kind = match cause.kind() {
             io::ErrorKind::BrokenPipe => Kind::ClosedPipe,

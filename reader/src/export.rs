@@ -55,6 +55,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use jiff::SignedDuration;
+use ttlog_format::header::Header;
 use ttlog_format::salvage::Ledger;
 use ttlog_format::verdict::Verdict;
 
@@ -82,7 +83,7 @@ mod csv;
 mod ctf;
 mod drawn;
 mod format;
-mod hidden;
+pub(crate) mod hidden;
 mod lines;
 mod passing;
 mod perfetto;
@@ -92,7 +93,7 @@ mod tracks;
 mod whatever;
 
 /// How many names are tried, each with the next number.
-const NAMES_MAX: u32 = 10_000;
+pub(crate) const NAMES_MAX: u32 = 10_000;
 
 /// Write recordings, or their last seconds, into files of their own
 #[derive(Clone, Debug, clap::Args)]
@@ -366,7 +367,8 @@ fn to_file(export: &mut Export<'_>, output: Option<&Path>, force: bool) -> Resul
             Ok(path.to_owned())
         }
         directory => {
-            let name = Name::of(export);
+            let header = &export.reading.entries.recording().header;
+            let name = Name::of(&export.reading.path, header, export.kind.ending());
             let place = |number| match directory {
                 Some(directory) => directory.join(name.numbered(number)),
                 None => PathBuf::from(name.numbered(number)),
@@ -377,8 +379,8 @@ fn to_file(export: &mut Export<'_>, output: Option<&Path>, force: bool) -> Resul
     }
 }
 
-/// The default name of an export, of nothing but numbers and what it is.
-struct Name {
+/// The default name of a file, of nothing but numbers and what it is.
+pub(crate) struct Name {
     pid: u32,
     millis: u64,
     ending: &'static str,
@@ -386,17 +388,16 @@ struct Name {
 
 impl Name {
     /// Named like the recording, or after the moment of its start.
-    fn of(export: &Export<'_>) -> Name {
-        let header = &export.reading.entries.recording().header;
-        let millis = millis_of_name(&export.reading.path);
+    pub(crate) fn of(path: &Path, header: &Header, ending: &'static str) -> Name {
+        let millis = millis_of_name(path);
         Name {
             pid: header.pid,
             millis: millis.unwrap_or(header.samples[0].wall_ns / 1_000_000),
-            ending: export.kind.ending(),
+            ending,
         }
     }
 
-    fn numbered(&self, number: u32) -> String {
+    pub(crate) fn numbered(&self, number: u32) -> String {
         let Name {
             pid,
             millis,

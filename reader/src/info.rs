@@ -122,6 +122,8 @@ struct Info<'a> {
     window_ns: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot: Option<OfSnapshot<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    scrubbed: bool,
     threads: Vec<OfThread<'a>>,
     ledger: OfLedger,
 }
@@ -191,6 +193,7 @@ impl<'a> Info<'a> {
             verdict,
             window_ns: recording.header.window_ns,
             snapshot: made.as_ref().map(OfSnapshot::new),
+            scrubbed: recording.header.scrubbed,
             threads: recording.threads.iter().map(OfThread::new).collect(),
             ledger: OfLedger::new(&recording.ledger),
         }
@@ -362,6 +365,12 @@ fn tell_identity(opened: &Opened, page: &mut Page) {
     }
     row("capacity", &capacity(opened));
     row("filter", &header.filter);
+    if header.scrubbed {
+        row(
+            "scrubbed",
+            "values were taken out, and what was damaged left out",
+        );
+    }
     if let Some(made) = &opened.made {
         tell_making(made, page);
     }

@@ -8,13 +8,15 @@
 //! A file is read piece by piece, several times where need be. What comes by stdin is
 //! taken into memory first.
 
-use std::io::{self, Cursor, Read, Seek};
+use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
 use ttlog_format::header::{HEADER_BYTES, Header};
-use ttlog_format::salvage::{self, Mark, Part, Recording, Source, Stream};
+use ttlog_format::salvage::{
+    self, Mark, Part, Recording, Rule, ScrubError, Scrubbed, Source, Stream,
+};
 use ttlog_format::snapshot::{self, Made, Told};
 use ttlog_format::verdict::Verdict;
 
@@ -119,6 +121,28 @@ impl Located<'_> {
             true => reading_of_snapshot(self.path.clone(), &self.bytes),
             false => reading_on(self.path.clone(), &self.bytes, Some(mark)),
         }
+    }
+}
+
+impl Located<'_> {
+    /// Writes a copy without what `rule` says.
+    ///
+    /// # Errors
+    /// It cannot be read, it is not a recording, or what `out` says.
+    pub(crate) fn scrub(&self, rule: &Rule<'_>, out: &mut dyn Write) -> Result<Scrubbed, Error> {
+        if !is_snapshot(&self.path, &self.bytes)? {
+            let scrubbed = salvage::scrub(&self.bytes, rule, out);
+            return scrubbed.map_err(|error| match error {
+                ScrubError::Salvage(cause) => Error::salvage(&self.path, cause),
+                ScrubError::Write(cause) => Error::output(cause),
+            });
+        }
+        let mut reading = reading_of_snapshot(self.path.clone(), &self.bytes)?;
+        let made = reading.made.clone().unwrap_or_default();
+        let part = snapshot::Part::of(&mut *reading.entries, None);
+        let part = part.map_err(|cause| Error::read(&self.path, cause))?;
+        let scrubbed = part.scrub(&mut *reading.entries, &made, rule, out);
+        scrubbed.map_err(Error::output)
     }
 }
 

@@ -45,6 +45,7 @@ mod postmortem;
 mod process;
 mod progress;
 mod reading;
+mod scrub;
 mod shown;
 mod signal;
 mod spans;

@@ -24,6 +24,7 @@ pub mod guest;
 pub mod image;
 pub mod made;
 pub mod mayfly;
+pub mod outcome;
 pub mod peak;
 pub mod plan;
 pub mod played;

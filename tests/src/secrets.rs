@@ -8,9 +8,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ttlog_format::value::Value;
+use regex::bytes::Regex;
+use tempfile::TempDir;
+use ttlog_format::redaction::Names;
+use ttlog_format::salvage::{Entry, Ledger, Recording, Span};
+use ttlog_format::value::{Field, Value};
 use ttlog_reader::Opened;
 
+use crate::outcome::Outcome;
+use crate::reader;
 use crate::victim::{files, forgets_the_recorder, scratch};
 
 /// The ways in which a text is recorded.
@@ -75,24 +81,6 @@ pub const SETUPS: [(Setup, bool); 6] = [
     (Setup::EnvironmentNothing, false),
 ];
 
-/// What came of looking: how many canaries were looked for, and what was wrong.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// How many times something was looked for.
-    pub cases: usize,
-    /// What was not as it should be.
-    pub failures: Vec<String>,
-}
-
-impl Outcome {
-    fn expect(&mut self, holds: bool, words: impl FnOnce() -> String) {
-        self.cases += 1;
-        if !holds {
-            self.failures.push(words());
-        }
-    }
-}
-
 /// Has `program`, the binary `secrets`, record through each adapter, set up in each way,
 /// and looks for every canary.
 pub fn look(program: &Path) -> Outcome {
@@ -103,6 +91,25 @@ pub fn look(program: &Path) -> Outcome {
         }
     }
     outcome
+}
+
+/// Has `program` record, and gives where, and how often the code of a denied value ran.
+fn record(program: &Path, adapter: &str, setup: Setup) -> (TempDir, u64) {
+    let home = scratch();
+    let mut command = Command::new(program);
+    forgets_the_recorder(&mut command).args([adapter, &format!("{setup:?}")]);
+    match setup {
+        Setup::Environment => command.env("TTLOG_REDACT", "+holds,password"),
+        Setup::EnvironmentNothing => command.env("TTLOG_REDACT", "none"),
+        _ => &mut command,
+    };
+    let output = command.arg(home.path()).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let shown = said.trim().parse().unwrap_or_else(|_| {
+        let words = String::from_utf8_lossy(&output.stderr);
+        panic!("{adapter}, {setup:?}: {}: {said} {words}", output.status)
+    });
+    (home, shown)
 }
 
 /// A file that was left, and its bytes; a snapshot's decompressed.
@@ -117,21 +124,8 @@ fn look_after(
     (setup, redacts): (Setup, bool),
     outcome: &mut Outcome,
 ) {
-    let home = scratch();
-    let mut command = Command::new(program);
-    forgets_the_recorder(&mut command).args([adapter, &format!("{setup:?}")]);
-    match setup {
-        Setup::Environment => command.env("TTLOG_REDACT", "+holds,password"),
-        Setup::EnvironmentNothing => command.env("TTLOG_REDACT", "none"),
-        _ => &mut command,
-    };
-    let output = command.arg(home.path()).output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let (home, shown) = record(program, adapter, setup);
     let what = format!("{adapter}, {setup:?}");
-    let shown: u64 = said.trim().parse().unwrap_or_else(|_| {
-        let words = String::from_utf8_lossy(&output.stderr);
-        panic!("{what}: {}: {said} {words}", output.status)
-    });
     outcome.expect((shown == 0) == redacts, || {
         format!("{what}: the code of denied values ran {shown} times")
     });
@@ -143,10 +137,10 @@ fn look_after(
         (2, 2),
         "{what}: a child's, and a panic's"
     );
-    for (way, needles) in needles() {
+    for (way, needle) in needles() {
         let found: Vec<&Path> = left
             .iter()
-            .filter(|left| needles.iter().any(|needle| left.has(needle)))
+            .filter(|left| left.has(&needle))
             .map(|left| left.path.as_path())
             .collect();
         // Both recordings, and the snapshots of the parent.
@@ -160,29 +154,38 @@ fn look_after(
     }
 }
 
-/// The bytes of each canary, in a recording and in a snapshot.
-fn needles() -> impl Iterator<Item = (&'static str, Vec<Vec<u8>>)> {
-    let texts = TEXTS.map(|way| (way, vec![text(way).into_bytes()]));
+/// What finds each canary, in a recording and in a snapshot.
+fn needles() -> impl Iterator<Item = (&'static str, Regex)> {
+    let texts = TEXTS.map(|way| (way, text(way)));
     let numbers = NUMBERS.map(|way| {
+        let bytes = |bytes: [u8; 8]| bytes.map(|byte| format!("\\x{byte:02x}")).concat();
         let number = number(way);
-        let ways = [number.to_le_bytes(), number.to_be_bytes()];
-        (way, ways.map(|bytes| bytes.to_vec()).to_vec())
+        let ways = [number.to_le_bytes(), number.to_be_bytes()].map(bytes);
+        (way, ways.join("|"))
     });
-    texts.into_iter().chain(numbers)
+    let all = texts.into_iter().chain(numbers);
+    all.map(|(way, bytes)| {
+        (
+            way,
+            Regex::new(&format!("(?s-u){bytes}")).expect("it is one"),
+        )
+    })
 }
 
 impl Left {
     fn read(path: PathBuf) -> Left {
-        let bytes = std::fs::read(&path).expect("a file");
-        let bytes = match path.extension().is_some_and(|end| end == "bin") {
-            true => {
-                let mut plain = Vec::new();
-                let mut frame = lz4_flex::frame::FrameDecoder::new(&bytes[..]);
-                std::io::Read::read_to_end(&mut frame, &mut plain).expect("an LZ4 frame");
-                plain
-            }
-            false => bytes,
-        };
+        let is_snapshot = path.extension().is_some_and(|end| end == "bin");
+        Left::read_as(path, is_snapshot)
+    }
+
+    fn read_as(path: PathBuf, is_snapshot: bool) -> Left {
+        let mut bytes = std::fs::read(&path).expect("a file");
+        if is_snapshot {
+            let mut plain = Vec::new();
+            let mut frame = lz4_flex::frame::FrameDecoder::new(&bytes[..]);
+            std::io::Read::read_to_end(&mut frame, &mut plain).expect("an LZ4 frame");
+            bytes = plain;
+        }
         Left { path, bytes }
     }
 
@@ -190,9 +193,8 @@ impl Left {
         self.path.extension().is_some_and(|found| found == end)
     }
 
-    fn has(&self, needle: &[u8]) -> bool {
-        let mut windows = self.bytes.windows(needle.len());
-        windows.any(|window| window == needle)
+    fn has(&self, needle: &Regex) -> bool {
+        needle.is_match(&self.bytes)
     }
 
     /// Looks for what was said in the open: beside every event's canary, and in each span.
@@ -224,4 +226,190 @@ impl Left {
             || format!("{what}: {redacted} redacted in {path}"),
         );
     }
+}
+
+/// Has `program` record with nothing redacted, and `ttlog-reader scrub` copy what it left, as
+/// it is and damaged; and looks for canaries in the copies, and for all else.
+pub fn scrub(program: &Path) -> Outcome {
+    let mut outcome = Outcome::default();
+    for adapter in ["subscriber", "layer"] {
+        let (home, _) = record(program, adapter, Setup::Nothing);
+        for path in files(home.path()) {
+            copy(program, &path, &format!("{adapter}, whole"), &mut outcome);
+            if path.extension().is_some_and(|end| end == "ring") {
+                for seed in 1..=DAMAGES {
+                    let damaged = damage(&path, seed);
+                    copy(
+                        program,
+                        &damaged,
+                        &format!("{adapter}, damage {seed}"),
+                        &mut outcome,
+                    );
+                }
+            }
+        }
+    }
+    outcome
+}
+
+/// How many times a recording is damaged, each in another way.
+const DAMAGES: u64 = 12;
+
+/// A copy of a recording that is cut, in which bits are flipped, and into which a canary was
+/// written here and there.
+fn damage(path: &Path, seed: u64) -> PathBuf {
+    let mut bytes = std::fs::read(path).expect("a recording");
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(seed);
+        (state >> 33) as usize % below
+    };
+    let len = bytes.len();
+    for _ in 0..100 {
+        let at = 4096 + random(len - 8192);
+        bytes[at] ^= 1 << random(8);
+    }
+    let canary = text("str").into_bytes();
+    for _ in 0..200 {
+        let at = (4096 + random(len - 12288)) & !7;
+        bytes[at..at + canary.len()].copy_from_slice(&canary);
+    }
+    if seed.is_multiple_of(3) {
+        bytes.truncate(len / 2 + random(len / 2));
+    }
+    let damaged = path.with_extension(format!("{seed}.damaged"));
+    std::fs::write(&damaged, bytes).expect("a copy");
+    damaged
+}
+
+/// Copies one file, and compares.
+fn copy(program: &Path, path: &Path, what: &str, outcome: &mut Outcome) {
+    let what = format!("{what}, {}", path.display());
+    let to = path.with_extension("clean");
+    let input = std::fs::read(path).expect("a file");
+    let output = Command::new(reader::program(program))
+        .args(["scrub".as_ref(), path, "-o".as_ref(), &to])
+        .output()
+        .expect("ttlog-reader runs");
+    let words = String::from_utf8_lossy(&output.stderr);
+    let done = matches!(output.status.code(), Some(0 | 3));
+    outcome.expect(done, || format!("{what}: {}: {words}", output.status));
+    outcome.expect(words.contains("redacted in"), || format!("{what}: {words}"));
+    outcome.expect(std::fs::read(path).is_ok_and(|now| now == input), || {
+        format!("{what}: the input was written to")
+    });
+    let before = ttlog_reader::open(path).expect("the input");
+    let is_snapshot = before.made.is_some();
+    let plain = |path: &Path| Left::read_as(path.to_owned(), is_snapshot);
+    let (had, has) = (plain(path), plain(&to));
+    let mut any = false;
+    for (way, needle) in needles() {
+        any |= had.has(&needle);
+        outcome.expect(!has.has(&needle), || {
+            format!("{what}: {way} is in the copy")
+        });
+    }
+    outcome.expect(any, || format!("{what}: no canary was there to be found"));
+    let after = ttlog_reader::open(&to).expect("the copy");
+    outcome.expect(after.recording.header.scrubbed, || {
+        format!("{what}: it does not say so")
+    });
+    if let Err(words) = is_the_same_but_for_values(&before.recording, &after.recording) {
+        outcome.expect(false, || format!("{what}: {words}"));
+    }
+    outcome.expect(before.made == after.made, || {
+        format!("{what}: made differently")
+    });
+    for command in ["info", "postmortem", "view", "stats", "spans"] {
+        let output = Command::new(reader::program(program))
+            .arg(command)
+            .arg(&to)
+            .output()
+            .expect("ttlog-reader runs");
+        let done = matches!(output.status.code(), Some(0 | 3));
+        outcome.expect(done, || format!("{what}: {command}: {output:?}"));
+    }
+    std::fs::remove_file(&to).expect("the copy");
+}
+
+/// Whether the second is a copy of the first in which values were taken out that are denied,
+/// or of which nobody knows the name, and nothing else.
+fn is_the_same_but_for_values(before: &Recording, after: &Recording) -> Result<(), String> {
+    let names = Names::default();
+    let denied = |recording: &Recording, site: u64, index: u8| {
+        let site = recording.sites.get(&site);
+        let name = site.and_then(|site| site.fields.get(usize::from(index)));
+        name.is_none_or(|name| names.deny_field(name))
+    };
+    let agree = |site: u64, one: &Field, other: &Field| {
+        let expected = match denied(before, site, one.index) {
+            true => &Value::Redacted,
+            false => &one.value,
+        };
+        one.index == other.index && other.value == *expected
+    };
+    if before.entries.len() != after.entries.len() {
+        return Err(format!(
+            "{} entries of {}",
+            after.entries.len(),
+            before.entries.len()
+        ));
+    }
+    for (one, other) in before.entries.iter().zip(&after.entries) {
+        let fields = (one.fields.to_vec(), other.fields.to_vec());
+        let agreed = fields.0.len() == fields.1.len()
+            && fields
+                .0
+                .iter()
+                .zip(&fields.1)
+                .all(|(one_field, other)| agree(one.site, one_field, other));
+        let blank = |entry: &Entry| Entry {
+            fields: Vec::new().into(),
+            ..entry.clone()
+        };
+        if !agreed || blank(one) != blank(other) {
+            return Err(format!("{one:?} became {other:?}"));
+        }
+    }
+    let counted = |recording: &Recording| Ledger {
+        truncated: 0,
+        ..recording.ledger
+    };
+    let tables = |recording: &Recording| {
+        format!(
+            "{:?} {:?} {:?} {:?} {}",
+            counted(recording),
+            recording.causes,
+            recording.incidents,
+            recording.threads,
+            recording.end_ns
+        )
+    };
+    if tables(before) != tables(after) {
+        return Err(format!("{}\nbecame\n{}", tables(before), tables(after)));
+    }
+    let mut ids: Vec<_> = before.spans.keys().chain(after.spans.keys()).collect();
+    ids.sort();
+    ids.dedup();
+    for id in ids {
+        let (Some(one), Some(other)) = (before.spans.get(id), after.spans.get(id)) else {
+            return Err(format!("{id:?} is in one of them"));
+        };
+        let agreed = one.fields.len() == other.fields.len()
+            && one
+                .fields
+                .iter()
+                .zip(&other.fields)
+                .all(|(one_field, other)| {
+                    one_field.0 == other.0 && agree(one.site, &one_field.1, &other.1)
+                });
+        let blank = |span: &Span| Span {
+            fields: Vec::new(),
+            ..span.clone()
+        };
+        if !agreed || blank(one) != blank(other) {
+            return Err(format!("{one:?} became {other:?}"));
+        }
+    }
+    Ok(())
 }

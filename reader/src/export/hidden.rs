@@ -8,7 +8,7 @@ use super::{Export, NAMES_MAX};
 use crate::error::Error;
 
 /// What is not there to be found yet; what is not published is removed.
-pub(super) struct Hidden {
+pub(crate) struct Hidden {
     path: PathBuf,
     directory: PathBuf,
     is_directory: bool,
@@ -37,7 +37,7 @@ impl Hidden {
     }
 
     /// A file.
-    pub(super) fn create(directory: PathBuf) -> io::Result<(File, Hidden)> {
+    pub(crate) fn create(directory: PathBuf) -> io::Result<(File, Hidden)> {
         Hidden::make(directory, create_new)
     }
 
@@ -66,7 +66,7 @@ impl Hidden {
     }
 
     /// Gives it its name, if nobody has it.
-    pub(super) fn publish(&self, name: &Path) -> io::Result<()> {
+    pub(crate) fn publish(&self, name: &Path) -> io::Result<()> {
         if self.is_directory {
             self.move_to(name)?;
             self.sync_directory();
@@ -82,7 +82,7 @@ impl Hidden {
     }
 
     /// Gives the file its name, whoever has it.
-    pub(super) fn replace(&self, name: &Path) -> io::Result<()> {
+    pub(crate) fn replace(&self, name: &Path) -> io::Result<()> {
         fs::rename(&self.path, name)?;
         self.sync_directory();
         Ok(())
@@ -105,7 +105,7 @@ impl Hidden {
         moved
     }
 
-    pub(super) fn publish_at_first_free(
+    pub(crate) fn publish_at_first_free(
         &self,
         names: impl Iterator<Item = PathBuf>,
     ) -> Result<PathBuf, Error> {
@@ -135,7 +135,7 @@ impl Drop for Hidden {
     }
 }
 
-pub(super) fn refused(path: &Path, cause: io::Error) -> Error {
+pub(crate) fn refused(path: &Path, cause: io::Error) -> Error {
     match cause.kind() {
         io::ErrorKind::AlreadyExists => Error::taken(path),
         _ => Error::write(path, cause),

@@ -213,7 +213,14 @@ pub struct Header {
     pub limited_by: String,
     /// The filter in force.
     pub filter: String,
+    /// Whether values were taken out of it, and what is damaged left out: a copy of what
+    /// was recorded.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub scrubbed: bool,
 }
+
+/// The compatible feature: the recording was scrubbed.
+const SCRUBBED: u64 = 1;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -303,7 +310,7 @@ impl Header {
             magic: MAGIC,
             version: U32::new(VERSION),
             header_bytes: U32::new(HEADER_BYTES as u32),
-            features_compatible: U64::ZERO,
+            features_compatible: U64::new(if self.scrubbed { SCRUBBED } else { 0 }),
             features_incompatible: U64::ZERO,
             check: U64::ZERO,
             recording: U64::new(self.recording),
@@ -403,6 +410,7 @@ impl Header {
             asked_bytes: bytes.asked_bytes.get(),
             limited_by: text(&bytes.limited_by),
             filter: text(&bytes.filter),
+            scrubbed: bytes.features_compatible.get() & SCRUBBED != 0,
         })
     }
 }
@@ -485,12 +493,19 @@ mod tests {
             asked_bytes: 10 << 20,
             limited_by: String::new(),
             filter: "debug".into(),
+            scrubbed: false,
         }
     }
 
     #[test]
     fn a_header_comes_back() {
-        assert_eq!(Header::decode(&header().encode()[..]), Ok(header()));
+        for scrubbed in [false, true] {
+            let header = Header {
+                scrubbed,
+                ..header()
+            };
+            assert_eq!(Header::decode(&header.encode()[..]), Ok(header));
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::check::Key;
 use crate::header::{INCIDENT_BYTES, INCIDENTS, INCIDENTS_OFFSET, text};
 use crate::record::{self, Kind as Record, Walk};
 use crate::span::SpanId;
-use crate::value::{self, Value, text_head};
+use crate::value::{self, REDACTED, Value, text_head};
 
 /// Words of an incident's page.
 pub const PAGE_WORDS: usize = INCIDENT_BYTES as usize / 8;
@@ -292,6 +292,7 @@ fn value_text(values: &[u64], index: u8) -> String {
         .find(|field| field.index == index);
     match found.map(|field| field.value) {
         Some(Value::Str(text)) => String::from_utf8_lossy(&text.bytes).into_owned(),
+        Some(Value::Redacted) => REDACTED.to_owned(),
         _ => String::new(),
     }
 }

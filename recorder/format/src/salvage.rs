@@ -18,6 +18,7 @@ mod mark;
 mod pool;
 mod replay;
 mod scan;
+mod scrub;
 mod spans;
 mod stream;
 mod telling;
@@ -44,9 +45,11 @@ pub use entries::{ENTRIES_AROUND, Entries, Room, Whole};
 pub use fields::{Fields, Iter};
 pub use mark::Mark;
 pub use scan::Part;
+pub use scrub::{Rule, ScrubError, Scrubbed, scrub};
 pub use stream::Stream;
 
 pub(crate) use entries::Wanted;
+pub(crate) use scrub::Denied;
 
 /// Where a recording's bytes come from: a file that may still be written to, or a copy.
 pub trait Source {

@@ -207,6 +207,7 @@ impl Request<'_> {
             asked_bytes: self.asked_bytes,
             limited_by,
             filter: self.settings.filter().to_owned(),
+            scrubbed: false,
         }
     }
 }

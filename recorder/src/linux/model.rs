@@ -405,6 +405,7 @@ fn open_span(spans: &Spans, memory: &Memory, ticks: u64) -> SpanId {
     let opening = Opening {
         words: &mut [header, ticks, 2, 0, 0],
         site: 3,
+        is_plain: true,
         parent: None,
     };
     spans.open(memory, RECORDING, &Number::new(0), opening).0

@@ -44,7 +44,7 @@ fn set_up(setup: &str, directory: &Path) -> ttlog::Recorder {
         .directory(directory)
         .snapshot_directory(directory)
         .window(std::time::Duration::from_secs(3600))
-        .capacity_mib(4);
+        .capacity_mib(1);
     let builder = match setup {
         "NoSlots" => builder.span_slots(0),
         "Nothing" => builder.redact_nothing(),

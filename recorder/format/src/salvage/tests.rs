@@ -3,6 +3,7 @@
 mod damage;
 mod followed;
 mod live;
+mod scrubbed;
 mod told;
 
 use super::image::{EPOCH_NS, EVENT, Image, SPAN, number, text};

@@ -9,7 +9,14 @@ use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
 use serde::Serialize;
 
 use super::{FORMAT, Head, Item, Made, SELF_DESCRIBED, VERSION};
-use crate::salvage::{Entries, Entry, Ledger, Recording, Span, Thread, Whole};
+use crate::header::Header;
+use crate::incident::Incident;
+use crate::redaction::Names;
+use crate::salvage::{
+    Denied, Entries, Entry, Ledger, Recording, Rule, Scrubbed, Span, Thread, Whole,
+};
+use crate::value::{Field, REDACTED, Text, Value};
+use crate::verdict::Verdict;
 
 /// Writes a snapshot of `recording`: what `made.window_ns` says, the open spans, and
 /// whatever these name. How many items there are is found out here.
@@ -106,25 +113,61 @@ impl Part {
     /// # Panics
     /// Never.
     pub fn write(&self, entries: &mut dyn Entries, made: &Made, out: impl Write) -> io::Result<()> {
+        self.write_by(entries, made, out, None)?;
+        Ok(())
+    }
+
+    /// The same without what `rule` says, and how much that was.
+    ///
+    /// # Errors
+    /// As [`Part::write`].
+    ///
+    /// # Panics
+    /// Never.
+    pub fn scrub(
+        &self,
+        entries: &mut dyn Entries,
+        made: &Made,
+        rule: &Rule<'_>,
+        out: impl Write,
+    ) -> io::Result<Scrubbed> {
+        let scrub = Scrub::of(entries.recording(), rule);
+        self.write_by(entries, made, out, Some(scrub))
+    }
+
+    fn write_by(
+        &self,
+        entries: &mut dyn Entries,
+        made: &Made,
+        out: impl Write,
+        scrub: Option<Scrub<'_>>,
+    ) -> io::Result<Scrubbed> {
         let info = FrameInfo::new()
             .block_size(BlockSize::Max64KB)
             .block_checksums(true)
             .content_checksum(true);
         let out = BufWriter::with_capacity(1 << 15, FrameEncoder::with_frame_info(info, out));
-        let mut items = Items { out, left: 0 };
+        let mut items = Items {
+            out,
+            left: 0,
+            scrub,
+        };
         let written = self.write_to(entries, made, &mut items);
         let written = written.and_then(|()| items.out.flush());
         // Taken apart, and not dropped: after an error it would write once more.
         let (frame, _) = items.out.into_parts();
         written?;
-        frame.finish()?.flush()
+        frame.finish()?.flush()?;
+        Ok(items
+            .scrub
+            .map_or(Scrubbed::default(), |scrub| scrub.scrubbed))
     }
 
     fn write_to(
         &self,
         entries: &mut dyn Entries,
         made: &Made,
-        items: &mut Items<impl Write>,
+        items: &mut Items<'_, impl Write>,
     ) -> io::Result<()> {
         let recording = entries.recording();
         items.left = self.items(recording);
@@ -133,9 +176,12 @@ impl Part {
             version: VERSION,
             made: Made {
                 items: items.left,
-                ..made.clone()
+                ..items.clean_making(made)
             },
-            header: recording.header.clone(),
+            header: Header {
+                scrubbed: recording.header.scrubbed || items.scrub.is_some(),
+                ..recording.header.clone()
+            },
             end_ns: recording.end_ns,
         };
         put(&Required::<_, SELF_DESCRIBED>(head), &mut items.out)?;
@@ -157,7 +203,7 @@ impl Part {
     fn write_spans(
         &self,
         entries: &mut dyn Entries,
-        items: &mut Items<impl Write>,
+        items: &mut Items<'_, impl Write>,
     ) -> io::Result<()> {
         let mut left = self.spans;
         let mut give = |span: &Span| {
@@ -183,7 +229,7 @@ impl Part {
     fn write_entries(
         &self,
         entries: &mut dyn Entries,
-        items: &mut Items<impl Write>,
+        items: &mut Items<'_, impl Write>,
     ) -> io::Result<()> {
         let mut window = Window::from(self.from_ns);
         entries.rewind()?;
@@ -245,15 +291,48 @@ impl Named {
 }
 
 /// Items that are written, as many as the head says.
-struct Items<W: Write> {
+struct Items<'r, W: Write> {
     out: BufWriter<W>,
     left: u64,
+    scrub: Option<Scrub<'r>>,
 }
 
-impl<W: Write> Items<W> {
+impl<W: Write> Items<'_, W> {
     fn put(&mut self, item: &Item<'_>) -> io::Result<()> {
         self.left = self.left.saturating_sub(1);
-        put(item, &mut self.out)
+        let Some(scrub) = &mut self.scrub else {
+            return put(item, &mut self.out);
+        };
+        match item {
+            Item::Event(entry) => put(&Item::Event(&scrub.entry(entry)), &mut self.out),
+            Item::Span(span) => put(&Item::Span(&scrub.span(span)), &mut self.out),
+            Item::Incident(incident) => {
+                put(&Item::Incident(&scrub.incident(incident)), &mut self.out)
+            }
+            Item::Ledger(_) | Item::Cause(_) | Item::Thread(_) | Item::CallSite(_) => {
+                put(item, &mut self.out)
+            }
+        }
+    }
+
+    /// How it came to be, which may quote what a panic said.
+    fn clean_making(&mut self, made: &Made) -> Made {
+        match &mut self.scrub {
+            None => made.clone(),
+            Some(scrub) => Made {
+                why: scrub.text(&made.why),
+                verdict: made.verdict.clone().map(|verdict| Verdict {
+                    message: verdict.message.map(|message| scrub.text(&message)),
+                    evidence: verdict
+                        .evidence
+                        .iter()
+                        .map(|words| scrub.text(words))
+                        .collect(),
+                    ..verdict
+                }),
+                ..made.clone()
+            },
+        }
     }
 
     /// What was overwritten between the first time it was told and the last is counted
@@ -272,6 +351,80 @@ impl<W: Write> Items<W> {
             put(&HashMap::<&str, ()>::new(), &mut self.out)?;
         }
         Ok(())
+    }
+}
+
+/// What is taken out of items, and how much it was.
+struct Scrub<'r> {
+    rule: &'r Rule<'r>,
+    denied: Denied,
+    scrubbed: Scrubbed,
+}
+
+impl<'r> Scrub<'r> {
+    fn of(recording: &Recording, rule: &'r Rule<'r>) -> Scrub<'r> {
+        let mut denied = Denied::default();
+        let names: &Names = rule.names;
+        recording
+            .sites
+            .values()
+            .for_each(|site| denied.learn(site, names));
+        Scrub {
+            rule,
+            denied,
+            scrubbed: Scrubbed::default(),
+        }
+    }
+
+    /// Takes out what is to be of the values of one record.
+    fn fields<'f>(&mut self, site: u64, fields: impl Iterator<Item = &'f mut Field>) {
+        let before = self.scrubbed.values;
+        for field in fields {
+            let is_there = field.value != Value::Redacted;
+            let denied = self.denied.deny(site, field.index);
+            if is_there && (denied || (self.rule.value)(&field.value.borrowed())) {
+                field.value = Value::Redacted;
+                self.scrubbed.values += 1;
+            }
+        }
+        self.scrubbed.records += u64::from(self.scrubbed.values > before);
+    }
+
+    fn entry(&mut self, entry: &Entry) -> Entry {
+        let mut fields = entry.fields.to_vec();
+        self.fields(entry.site, fields.iter_mut());
+        Entry {
+            fields: fields.into(),
+            ..entry.clone()
+        }
+    }
+
+    fn span(&mut self, span: &Span) -> Span {
+        let mut span = span.clone();
+        self.fields(span.site, span.fields.iter_mut().map(|(_, field)| field));
+        span
+    }
+
+    fn incident(&mut self, incident: &Incident) -> Incident {
+        Incident {
+            message: self.text(&incident.message),
+            location: self.text(&incident.location),
+            ..incident.clone()
+        }
+    }
+
+    /// A text that is no field's.
+    fn text(&mut self, text: &str) -> String {
+        let value = Value::Str(Text {
+            bytes: text.as_bytes().to_vec(),
+            whole: u32::try_from(text.len()).unwrap_or(u32::MAX),
+        });
+        if text.is_empty() || text == REDACTED || !(self.rule.value)(&value.borrowed()) {
+            return text.to_owned();
+        }
+        self.scrubbed.values += 1;
+        self.scrubbed.records += 1;
+        REDACTED.to_owned()
     }
 }
 

@@ -1,0 +1,190 @@
+//! Copies without some values: nothing of these is in them, and all else is.
+
+use super::super::image::Image;
+use super::*;
+use crate::BLOCK_BYTES;
+use crate::redaction::Names;
+use crate::value::{Borrowed, Value};
+use proptest::prelude::*;
+
+const CANARY: &[u8; 24] = b"a canary that is denied.";
+
+/// A story in which values are told that are denied, of events and of spans.
+fn secrets() -> Image {
+    let mut image = story();
+    let canary = text(1, "a canary that is denied.", 24);
+    for (thread, ticks) in [(1, 60 * MS), (2, 61 * MS)] {
+        let mut event = vec![ticks, EVENT, number(0, 200 + thread)];
+        event.extend(&canary);
+        image.append(thread, Kind::Event, &event);
+    }
+    // Of a span of which nothing tells where it is from.
+    let mut later = vec![62 * MS, id(2).to_u64()];
+    later.extend(text(0, "a canary that is denied.", 24));
+    image.append(2, Kind::SpanValues, &later);
+    let mut opening = vec![11 * MS, SPAN, id(0).to_u64(), 0];
+    opening.extend(text(0, "a canary that is denied.", 24));
+    image.slot(id(0), &[(Kind::SpanOpen, &opening)]);
+    // What was closed, free, or not committed is there as well.
+    let closed = image.layout().slot_offset(2) as usize + 64;
+    image.bytes[closed..closed + 24].copy_from_slice(CANARY);
+    let behind = image.block_offset(1) as usize + BLOCK_BYTES - 24;
+    image.bytes[behind..behind + 24].copy_from_slice(CANARY);
+    let free = image.block_offset(5) as usize + 512;
+    image.bytes[free..free + 24].copy_from_slice(CANARY);
+    image
+}
+
+fn denied() -> Names {
+    let mut names = Names::none();
+    assert!(names.deny("text") && names.deny("id"));
+    names
+}
+
+fn copied(bytes: &Vec<u8>) -> (Vec<u8>, Scrubbed) {
+    let (names, value) = (denied(), |_: &Value<Borrowed<'_>>| false);
+    let rule = Rule {
+        names: &names,
+        value: &value,
+    };
+    let mut copy = Vec::new();
+    let scrubbed = scrub(bytes, &rule, &mut copy).unwrap();
+    (copy, scrubbed)
+}
+
+fn has_canary(bytes: &[u8]) -> bool {
+    bytes.windows(24).any(|bytes| bytes == CANARY)
+}
+
+/// The fields of what is from this site, without those that are denied.
+fn without(recording: &Recording, site: u64, field: &Field) -> Field {
+    let site = recording.sites.get(&site);
+    let name = site.and_then(|site| site.fields.get(usize::from(field.index)));
+    let is_denied = name.is_none_or(|name| denied().deny_field(name));
+    Field {
+        index: field.index,
+        value: if is_denied {
+            Value::Redacted
+        } else {
+            field.value.clone()
+        },
+    }
+}
+
+/// What a copy of a recording has to tell.
+fn expected(recording: Recording) -> Recording {
+    let of = |site: u64, fields: Vec<Field>| -> Vec<Field> {
+        let fields = fields.iter();
+        fields
+            .map(|field| without(&recording, site, field))
+            .collect()
+    };
+    let entries = recording.entries.iter().map(|entry| Entry {
+        fields: of(entry.site, entry.fields.to_vec()).into(),
+        ..entry.clone()
+    });
+    let spans = recording.spans.iter().map(|(&id, span)| {
+        let fields = span.fields.iter();
+        let fields = fields.map(|(at, field)| (*at, without(&recording, span.site, field)));
+        let span = Span {
+            fields: fields.collect(),
+            ..(**span).clone()
+        };
+        (id, std::sync::Arc::new(span))
+    });
+    Recording {
+        entries: entries.collect(),
+        spans: spans.collect(),
+        header: crate::header::Header {
+            scrubbed: true,
+            ..recording.header.clone()
+        },
+        ledger: Ledger {
+            truncated: 0,
+            ..recording.ledger
+        },
+        ..recording.clone()
+    }
+}
+
+/// All that is to be compared, in an order.
+fn told(recording: &Recording) -> String {
+    let mut spans: Vec<_> = recording.spans.iter().collect();
+    spans.sort_by_key(|(id, _)| **id);
+    let mut sites: Vec<_> = recording.sites.iter().collect();
+    sites.sort_by_key(|(address, _)| **address);
+    let ledger = Ledger {
+        truncated: 0,
+        ..recording.ledger
+    };
+    format!(
+        "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{ledger:?}\n{sites:?}\n{spans:?}\n{}",
+        recording.header,
+        recording.entries,
+        recording.causes,
+        recording.incidents,
+        recording.threads,
+        recording.end_ns
+    )
+}
+
+#[test]
+fn a_copy_tells_all_but_what_is_denied_and_holds_nothing_else() {
+    let image = secrets();
+    assert!(has_canary(&image.bytes));
+    let (copy, scrubbed) = copied(&image.bytes);
+    assert_eq!(copy.len(), image.bytes.len());
+    assert!(!has_canary(&copy));
+    let recording = salvage(&copy).unwrap();
+    assert_eq!(told(&recording), told(&expected(image.salvage())));
+    assert!(scrubbed.values >= 4 && scrubbed.records <= scrubbed.values);
+    // Of a copy there is nothing left to take out, and it is what it was.
+    assert_eq!(copied(&copy), (copy, Scrubbed::default()));
+}
+
+#[test]
+fn what_a_value_says_is_looked_for_too() {
+    let image = secrets();
+    let value = |value: &Value<Borrowed<'_>>| {
+        value
+            .text()
+            .is_some_and(|text| text.lossy().contains("canary"))
+    };
+    let rule = Rule {
+        names: &Names::none(),
+        value: &value,
+    };
+    let mut copy = Vec::new();
+    scrub(&image.bytes, &rule, &mut copy).unwrap();
+    assert!(!has_canary(&copy));
+    let recording = salvage(&copy).unwrap();
+    assert_eq!(numbers(&recording), numbers(&image.salvage()));
+}
+
+proptest! {
+    #[test]
+    fn whatever_befell_it_a_copy_tells_what_it_told(
+        flips in proptest::collection::vec((any::<usize>(), 0..8u32), 0..30),
+        canaries in proptest::collection::vec(any::<usize>(), 0..20),
+        cut in proptest::option::of(any::<usize>()),
+    ) {
+        let mut bytes = secrets().bytes;
+        let len = bytes.len();
+        for (at, bit) in flips {
+            bytes[at % len] ^= 1 << bit;
+        }
+        for at in canaries {
+            let at = (at % (len - 24)) & !7;
+            bytes[at..at + 24].copy_from_slice(CANARY);
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut % len);
+        }
+        let Ok(before) = salvage(&bytes) else { return Ok(()) };
+        let (copy, _) = copied(&bytes);
+        prop_assert!(!has_canary(&copy));
+        prop_assert_eq!(copy.len(), bytes.len());
+        let after = salvage(&copy).unwrap();
+        prop_assert_eq!(told(&after), told(&expected(before)));
+    }
+}
