@@ -27,6 +27,7 @@ pub mod mayfly;
 pub mod outcome;
 pub mod peak;
 pub mod plan;
+pub mod planted;
 pub mod played;
 pub mod power;
 pub mod powered;
