@@ -186,7 +186,11 @@ fn run_list(program: &str, asked: &list::Arguments) -> ExitCode {
             run.account_for(Err(error));
         }
         let mut listed = list::Listed::new(asked);
-        run.each_table(&found.paths, |opened, out| listed.add(opened, out));
+        let paths = found.paths.iter();
+        let paths: Vec<_> = paths
+            .flat_map(|path| input::each_in(path, run.progress))
+            .collect();
+        run.each_table(&paths, |opened, out| listed.add(opened, out));
         run.progress.clear();
         let written = listed.write(&mut run.out);
         run.account_for_written(written.map_err(Error::output));
@@ -310,7 +314,9 @@ impl<'p> Run<'_, 'p> {
                 at: (at, inputs.len()),
                 passes,
             };
-            let outcome = one(input.as_ref(), &which, &mut self.out, &mut show);
+            let mut note = None;
+            let outcome = one(input.as_ref(), &which, &mut self.out, &mut note, &mut show);
+            self.note(note);
             self.account_for(outcome);
         }
     }
@@ -338,7 +344,10 @@ impl<'p> Run<'_, 'p> {
         let mut located: Vec<Located<'p>> = Vec::new();
         for input in inputs {
             match input::locate(input.as_ref(), self.progress) {
-                Ok(found) => located.push(found),
+                Ok(found) => {
+                    self.note(found.note.clone());
+                    located.push(found);
+                }
                 Err(error) => self.account_for(Err(error)),
             }
         }
@@ -349,6 +358,14 @@ impl<'p> Run<'_, 'p> {
             self.progress.begin_all(&first.path, bytes, others);
         }
         located
+    }
+
+    /// Says what there is to say of where something was found.
+    fn note(&mut self, note: Option<String>) {
+        self.progress.clear();
+        if let Some(note) = note.filter(|_| !self.is_over) {
+            say(self.program, &note);
+        }
     }
 
     /// Says what came of showing several at once.
@@ -414,10 +431,12 @@ fn one<'p>(
     input: &Path,
     which: &Which<'_>,
     out: &mut Out<'p>,
+    note: &mut Option<String>,
     show: &mut impl FnMut(Reading<'_>, &mut Out<'p>) -> Result<Ledger, Error>,
 ) -> Result<Option<String>, Error> {
     input::read(input, which, |reading| {
         let path = reading.path.clone();
+        note.clone_from(&reading.note);
         let ledger = show(reading, out)?;
         out.flush().map_err(Error::output)?;
         Ok(damage_words(&path, &ledger))

@@ -8,7 +8,13 @@ use ttlog_format::salvage::Ledger;
 /// What was damaged, in words, or `None` if nothing was.
 pub(crate) fn words(ledger: &Ledger) -> Option<String> {
     let counts = [
+        (u64::from(ledger.lacks_header), "header that is gone", ""),
         (ledger.damaged_blocks, "damaged block", "damaged blocks"),
+        (
+            ledger.mended_blocks,
+            "block whose header was made out",
+            "blocks whose headers were made out",
+        ),
         (ledger.damaged_spans, "damaged span", "damaged spans"),
         (ledger.damaged_totals, "damaged total", "damaged totals"),
         (ledger.damaged_causes, "damaged cause", "damaged causes"),

@@ -108,6 +108,13 @@ impl Error {
         ))
     }
 
+    pub(crate) fn not_in(address: &Path, path: &Path) -> Error {
+        let (address, path) = (shown(address), shown(path));
+        Error::input(format!(
+            "no such recording: {address} (ttlog-reader list {path} shows those that are there)"
+        ))
+    }
+
     pub(crate) fn no_process(pid: &str, places: &[String]) -> Error {
         let places = escape(places.join(", ").as_bytes());
         Error::input(format!(

@@ -5,17 +5,24 @@
 //! reading and without waiting, and must be a regular file: a planted FIFO cannot
 //! make the reader hang, nor a terminal become its controlling one.
 //!
+//! What does not begin as either, a copy whose header is gone, a disk image, a core dump,
+//! is looked through for blocks of recordings. Of several that are found in one file the
+//! newest is meant, as in a directory; each has an address of its own, the file's name with
+//! the recording's identity behind an `@`, which `list` shows.
+//!
 //! A file is read piece by piece, several times where need be. What comes by stdin is
 //! taken into memory first.
 
+use std::fs;
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Builder};
+use std::time::SystemTime;
 
 use ttlog_format::header::{HEADER_BYTES, Header};
 use ttlog_format::salvage::{
-    self, Mark, Part, Recording, Rule, ScrubError, Scrubbed, Source, Stream,
+    self, Found, Mark, Part, Recording, Rule, ScrubError, Scrubbed, Source, Stream,
 };
 use ttlog_format::snapshot::{self, Made, Told};
 use ttlog_format::verdict::Verdict;
@@ -53,8 +60,98 @@ pub struct Opened {
 /// # Panics
 /// Never.
 pub fn open(argument: &Path) -> Result<Opened, Error> {
-    let (path, found) = found(argument)?;
-    opened(path, &found)
+    let progress = Progress::new();
+    let located = locate(argument, &progress)?;
+    if located.found.is_some() {
+        return Opened::of_all(located.reading()?);
+    }
+    opened(located.path, &located.bytes)
+}
+
+/// The recordings that `argument` means where that is a file in which several are found by
+/// their blocks: the address of each.
+pub(crate) fn each_in(argument: &Path, progress: &Progress) -> Vec<PathBuf> {
+    let addresses = look_through(argument, progress).map(|found| match found.as_slice() {
+        [] | [_] => vec![argument.to_owned()],
+        several => several.iter().map(|it| address(argument, it)).collect(),
+    });
+    // What went wrong is told when it is read.
+    addresses.unwrap_or_else(|_| vec![argument.to_owned()])
+}
+
+fn look_through(path: &Path, progress: &Progress) -> Result<Arc<Vec<Found>>, Error> {
+    let bytes = Place::File(Bytes(open_regular(path)?));
+    found_in(
+        path,
+        &Watched {
+            of: bytes,
+            progress,
+        },
+    )
+}
+
+/// What was found in the file that was looked through last: whoever reads several out of
+/// one file goes over it once for that.
+static LOOKED_THROUGH: Mutex<Option<(Version, Arc<Vec<Found>>)>> = Mutex::new(None);
+
+/// Which file, how long it was, and when it was written last.
+type Version = (PathBuf, u64, Option<SystemTime>);
+
+/// The recordings that are found by their blocks in a file without a header, the newest
+/// first; none where it has one, or is a snapshot.
+fn found_in(path: &Path, bytes: &Watched<'_, Place>) -> Result<Arc<Vec<Found>>, Error> {
+    let mut last = LOOKED_THROUGH
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let len = bytes.len().map_err(|cause| Error::read(path, cause))?;
+    let modified = fs::metadata(path).and_then(|found| found.modified()).ok();
+    let version = (path.to_owned(), len, modified);
+    if let Some((of, found)) = &*last
+        && *of == version
+    {
+        return Ok(Arc::clone(found));
+    }
+    if is_snapshot(path, bytes)? {
+        return Ok(Arc::default());
+    }
+    bytes.progress.begin(path, len, (1, 1));
+    let found = Found::unless_headed(bytes).map_err(|cause| Error::salvage(path, cause))?;
+    let Some(found) = found.map(Arc::new) else {
+        return Ok(Arc::default());
+    };
+    *last = Some((version, Arc::clone(&found)));
+    Ok(found)
+}
+
+/// How one of several recordings in a file is named.
+fn address(path: &Path, found: &Found) -> PathBuf {
+    let mut address = path.as_os_str().to_owned();
+    address.push(format!("@{:016x}", found.header.recording));
+    address.into()
+}
+
+/// A file and which of the recordings in it is meant, where a path is such an address.
+fn of_address(path: &Path) -> Option<(PathBuf, u64)> {
+    if fs::symlink_metadata(path).is_ok() {
+        return None;
+    }
+    let (file, id) = path.to_str()?.rsplit_once('@')?;
+    let is_id = id.len() == 16 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let id = u64::from_str_radix(id, 16).ok().filter(|_| is_id)?;
+    Some((file.into(), id))
+}
+
+impl Opened {
+    /// All of what is being read, with its entries.
+    fn of_all(mut reading: Reading<'_>) -> Result<Opened, Error> {
+        let mut entries = Vec::new();
+        while reading.tell()? {
+            entries.push(reading.entries.told().clone());
+        }
+        let mut opened = reading.ended();
+        opened.recording.entries = entries;
+        Ok(opened)
+    }
 }
 
 /// Which of a command's inputs is read: how far that is, the how-manieth it is, and how
@@ -84,7 +181,11 @@ pub(crate) fn read<T>(
 /// What somebody typed, found and open to be read, as often as need be.
 pub(crate) struct Located<'p> {
     pub(crate) path: PathBuf,
-    bytes: Watched<'p, Found>,
+    bytes: Watched<'p, Place>,
+    /// Which of what was found by its blocks, if it was.
+    found: Option<Found>,
+    /// What is to be said of that.
+    pub(crate) note: Option<String>,
 }
 
 /// Finds what `argument` means, as [`open`] does.
@@ -92,9 +193,47 @@ pub(crate) struct Located<'p> {
 /// # Errors
 /// There is none, or it cannot be read.
 pub(crate) fn locate<'p>(argument: &Path, progress: &'p Progress) -> Result<Located<'p>, Error> {
-    let (path, of) = found(argument)?;
+    let (path, of, id) = named(argument)?;
     let bytes = Watched { of, progress };
-    Ok(Located { path, bytes })
+    let all = found_in(&path, &bytes)?;
+    let found = match id {
+        None => all.first(),
+        Some(id) => all.iter().find(|it| it.header.recording == id),
+    };
+    if id.is_some() && found.is_none() {
+        return Err(Error::not_in(argument, &path));
+    }
+    let note = found.map(|found| note(&path, found, all.len()));
+    Ok(Located {
+        path: match found {
+            Some(found) if all.len() > 1 => address(&path, found),
+            _ => path,
+        },
+        bytes,
+        found: found.cloned(),
+        note,
+    })
+}
+
+/// `disk.img: found by its blocks, from byte 1081344 on; its header is gone`
+fn note(path: &Path, found: &Found, many: usize) -> String {
+    let path = escape(path.as_os_str().as_encoded_bytes());
+    let header = match found.header_at {
+        Some(_) => "",
+        None => "; its header is gone",
+    };
+    let others = match many {
+        1 => String::new(),
+        2 => format!("; another one is there, too: ttlog-reader list {path}"),
+        _ => format!(
+            "; {} others are there, too: ttlog-reader list {path}",
+            many - 1
+        ),
+    };
+    format!(
+        "{path}: found by its blocks, from byte {} on{header}{others}",
+        found.at
+    )
 }
 
 impl Located<'_> {
@@ -108,7 +247,12 @@ impl Located<'_> {
     /// # Errors
     /// It cannot be read, or it is not a recording.
     pub(crate) fn reading(&self) -> Result<Reading<'_>, Error> {
-        reading(self.path.clone(), &self.bytes)
+        let mut reading = match &self.found {
+            Some(found) => reading_of_found(self.path.clone(), &self.bytes, found),
+            None => reading(self.path.clone(), &self.bytes),
+        }?;
+        reading.note.clone_from(&self.note);
+        Ok(reading)
     }
 
     /// The same, of what is behind `mark`: what is later than that knows of is told the
@@ -118,6 +262,7 @@ impl Located<'_> {
     /// As of [`Located::reading`].
     pub(crate) fn reading_after(&self, mark: Mark) -> Result<Reading<'_>, Error> {
         match is_snapshot(&self.path, &self.bytes)? {
+            _ if self.found.is_some() => self.reading(),
             true => reading_of_snapshot(self.path.clone(), &self.bytes),
             false => reading_on(self.path.clone(), &self.bytes, Some(mark)),
         }
@@ -146,20 +291,24 @@ impl Located<'_> {
     }
 }
 
-/// Bytes that are there to be read.
-enum Found {
+/// Where the bytes are that are to be read.
+enum Place {
     File(Bytes),
     /// All that came by stdin.
     Memory(Vec<u8>),
 }
 
-fn found(argument: &Path) -> Result<(PathBuf, Found), Error> {
+/// The file that somebody has named, and which of the recordings in it, if that was named.
+fn named(argument: &Path) -> Result<(PathBuf, Place, Option<u64>), Error> {
     if argument.as_os_str() == "-" {
-        return Ok((argument.to_owned(), Found::Memory(from_stdin()?)));
+        return Ok((argument.to_owned(), Place::Memory(from_stdin()?), None));
     }
-    let path = find(argument.as_os_str())?;
+    let (path, id) = match of_address(argument) {
+        Some((path, id)) => (path, Some(id)),
+        None => (find(argument.as_os_str())?, None),
+    };
     let file = Bytes(open_regular(&path)?);
-    Ok((path, Found::File(file)))
+    Ok((path, Place::File(file), id))
 }
 
 /// What can be read one byte after the other, and again.
@@ -209,10 +358,15 @@ impl<'s, I: Input> Judge<'s, I> {
     /// Looks at the process before its recording is read: who is seen dead then has
     /// written all of it.
     fn new(source: &'s I) -> Judge<'s, I> {
+        Judge::of(source, header(source))
+    }
+
+    /// The same, of one whose header was found.
+    fn of(source: &'s I, header: Option<Header>) -> Judge<'s, I> {
         let system = System::here();
         let look = |header: Header| system.life_of(&header, || source.lock(&header));
         Judge {
-            early: header(source).map(look),
+            early: header.map(look),
             source,
             system,
         }
@@ -229,7 +383,10 @@ impl<'s, I: Input> Judge<'s, I> {
 
     fn judge(&self, recording: &Recording) -> Verdict {
         let header = &recording.header;
-        let look = || self.system.life_of(header, || self.source.lock(header));
+        let look = || match recording.ledger.lacks_header {
+            true => Life::Unknown("its header is gone: whose it was cannot be told".into()),
+            false => self.system.life_of(header, || self.source.lock(header)),
+        };
         let life = self.early.clone().unwrap_or_else(look);
         verdict::judge(recording, &now(header, life, &self.system))
     }
@@ -264,6 +421,26 @@ fn reading_on<'s>(
     Ok(Reading {
         path,
         made: None,
+        note: None,
+        entries: Box::new(stream),
+        judge: Box::new(move |recording| judge.judge(recording)),
+    })
+}
+
+/// A recording that was found by its blocks.
+fn reading_of_found<'s>(
+    path: PathBuf,
+    source: &'s impl Input,
+    found: &'s Found,
+) -> Result<Reading<'s>, Error> {
+    let header = found.header_at.map(|_| found.header.clone());
+    let judge = Judge::of(source, header);
+    let stream = Stream::open_found(source, found, look_beside);
+    let stream = stream.map_err(|cause| Error::salvage(&path, cause))?;
+    Ok(Reading {
+        path,
+        made: None,
+        note: None,
         entries: Box::new(stream),
         judge: Box::new(move |recording| judge.judge(recording)),
     })
@@ -309,6 +486,7 @@ fn reading_of_snapshot<'s>(path: PathBuf, source: &'s impl Input) -> Result<Read
     Ok(Reading {
         path,
         made: Some(made.clone()),
+        note: None,
         entries: Box::new(told),
         judge: Box::new(move |recording| judge_snapshot(recording, &made)),
     })
@@ -383,34 +561,34 @@ impl<T: Input> Input for Watched<'_, T> {
     }
 }
 
-impl Source for Found {
+impl Source for Place {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self {
-            Found::File(file) => file.read_at(buffer, offset),
-            Found::Memory(bytes) => bytes.read_at(buffer, offset),
+            Place::File(file) => file.read_at(buffer, offset),
+            Place::Memory(bytes) => bytes.read_at(buffer, offset),
         }
     }
 
     fn len(&self) -> io::Result<u64> {
         match self {
-            Found::File(file) => file.len(),
-            Found::Memory(bytes) => Source::len(bytes),
+            Place::File(file) => file.len(),
+            Place::Memory(bytes) => Source::len(bytes),
         }
     }
 }
 
-impl Input for Found {
+impl Input for Place {
     fn reader(&self) -> io::Result<Box<dyn ReadSeek + '_>> {
         match self {
-            Found::File(file) => file.reader(),
-            Found::Memory(bytes) => bytes.reader(),
+            Place::File(file) => file.reader(),
+            Place::Memory(bytes) => bytes.reader(),
         }
     }
 
     fn lock(&self, header: &Header) -> Lock {
         match self {
-            Found::File(file) => file.lock(header),
-            Found::Memory(bytes) => bytes.lock(header),
+            Place::File(file) => file.lock(header),
+            Place::Memory(bytes) => bytes.lock(header),
         }
     }
 }
@@ -441,7 +619,6 @@ impl Input for Vec<u8> {
 mod tests {
     use super::*;
     use crate::fixture;
-    use std::fs;
 
     fn snapshot_of(recording: &Recording, made: &Made) -> Vec<u8> {
         let mut bytes = Vec::new();

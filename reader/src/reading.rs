@@ -20,6 +20,8 @@ pub(crate) struct Reading<'s> {
     pub(crate) path: PathBuf,
     /// Of a snapshot, how it came to be.
     pub(crate) made: Option<Made>,
+    /// What is to be said of where it was found.
+    pub(crate) note: Option<String>,
     /// What is told.
     pub(crate) entries: Box<dyn Entries + 's>,
     /// Judges it, once it has been told.
@@ -133,15 +135,19 @@ impl Reading<'_> {
         let mut kept: Vec<(u64, Entry)> = first.into_iter().chain(kept).collect();
         kept.sort_by_key(|&(at, _)| at);
         kept.dedup_by_key(|&mut (at, _)| at);
-        let verdict = self.verdict();
-        let mut recording = self.entries.into_recording();
-        recording.entries = kept.into_iter().map(|(_, entry)| entry).collect();
-        Ok(Opened {
+        let mut opened = self.ended();
+        opened.recording.entries = kept.into_iter().map(|(_, entry)| entry).collect();
+        Ok(opened)
+    }
+
+    /// Its tables, once it has been told.
+    pub(crate) fn ended(self) -> Opened {
+        Opened {
+            verdict: self.verdict(),
             path: self.path,
-            recording,
-            verdict,
+            recording: self.entries.into_recording(),
             made: self.made,
-        })
+        }
     }
 
     fn keep(&mut self, words: &mut Words, most: usize, at: u64, entry: Entry) {
@@ -204,6 +210,7 @@ pub(crate) fn of_recording<'r>(
     Reading {
         path: path.into(),
         made,
+        note: None,
         entries: Box::new(ttlog_format::salvage::Whole::new(recording)),
         judge: Box::new(|_| verdict.clone()),
     }

@@ -11,6 +11,7 @@ pub mod actor;
 pub mod build;
 pub mod check;
 pub mod confined;
+pub mod corrupt;
 pub mod cut;
 pub mod daemon;
 pub mod death;

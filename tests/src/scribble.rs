@@ -14,10 +14,17 @@ use crate::check::{named, span_fields};
 use crate::story::{self, Said};
 
 /// Random numbers, the same for the same seed (splitmix64).
-struct Random(u64);
+#[derive(Debug)]
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// Those of a seed.
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// The next.
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,8 +32,9 @@ impl Random {
         mixed ^ mixed >> 31
     }
 
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+    /// The next, from 0 to before `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.draw() % end as u64) as usize
     }
 }
 
@@ -97,8 +105,8 @@ impl Scribbler {
             let after = match random.below(6) {
                 0 => 0,
                 1 => u64::MAX,
-                2 => random.next(),
-                3 => random.next() & 0xfff,
+                2 => random.draw(),
+                3 => random.draw() & 0xfff,
                 4 => before ^ 1 << random.below(64),
                 _ => self.word(random.below(self.words)).load(Ordering::Relaxed),
             };

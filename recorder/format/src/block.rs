@@ -20,7 +20,17 @@
 //!        23   next (guarded)         index of the thread's block after, plus 1; 0: none;
 //!                                    all ones: the thread has ended
 //!        24   records
+//!       510   sequence               once more, as far from the header as can be
+//!       511   thread number | check << 32       over both, the kind and the index
 //! ```
+//!
+//! Why does a block say twice whose it is? Damage that takes its header, and ends within
+//! it, would else take the records behind, too: they pass their checks, but nobody could
+//! say under which key. The words at the end are the newest life's, whatever older lives
+//! have left before them.
+//!
+//! A block of call sites has no thread: the words of its header say of the recording what
+//! else only the file's header says, see [`About`].
 //!
 //! Why two pairs of retired totals? When the last block of a thread that is gone
 //! is taken for another, its totals would go with it. They are added up for each
@@ -35,9 +45,14 @@
 //! Why is the commit word guarded and not checked with the rest? It changes with
 //! every record; a guard costs two instructions.
 
+mod correct;
+
 use crate::check::Key;
 use crate::clock::Sample;
+use crate::header::Layout;
 use crate::{BLOCK_BYTES, BLOCK_WORDS};
+
+pub(crate) use correct::{are_near, corrected, near};
 
 /// Words of a block's header.
 pub const HEADER_WORDS: usize = 24;
@@ -82,6 +97,12 @@ pub mod word {
     pub const NEXT: usize = 23;
 }
 
+/// Where a block says once more whose it is, in words: behind its last record.
+pub const OWNER_WORD: usize = BLOCK_WORDS - 2;
+
+/// Bytes of a block before that.
+pub const RECORDS_END_BYTES: usize = OWNER_WORD * 8;
+
 const _: () = assert!(word::NEXT + 1 == HEADER_WORDS);
 const _: () = assert!(word::NAME * 8 + THREAD_NAME_BYTES == word::EVENTS_BEFORE * 8);
 const _: () = assert!(HEADER_BYTES < BLOCK_BYTES);
@@ -100,10 +121,11 @@ pub const MAGIC_TAKEN: [u64; 2] = [
 ];
 
 /// What a block holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Kind {
     /// Records of one thread.
+    #[default]
     Records = 1,
     /// Call sites.
     CallSites = 2,
@@ -119,7 +141,7 @@ pub struct Retired {
 }
 
 /// The header of a block, as it is written when the block is taken.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Header {
     /// Identity of the recording.
     pub recording: u64,
@@ -184,7 +206,87 @@ impl Header {
 
     /// The key of this block's records.
     pub fn key(&self) -> Key {
-        Key::of_block(self.recording, self.sequence)
+        Key::of_block(self.recording, self.sequence, self.thread, self.kind)
+    }
+
+    /// What the block says at [`OWNER_WORD`].
+    #[inline]
+    pub fn encode_owner(&self) -> [u64; 2] {
+        let check = self.key().at_place(self.index);
+        [self.sequence, pair(self.thread, check)]
+    }
+}
+
+/// Whose a block is: what the key of its records is made of, beside the recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// The number of its thread, 0 for call sites.
+    pub thread: u32,
+    /// What it holds.
+    pub kind: Kind,
+}
+
+impl Owner {
+    /// The key of the block's records.
+    pub fn key(self, recording: u64) -> Key {
+        Key::of_block(recording, self.sequence, self.thread, self.kind)
+    }
+}
+
+/// Whose a block of this recording at this index is, by the words at its end; `None` if
+/// they are damaged, or another block's.
+pub fn owner(words: &[u64], recording: u64, index: u32) -> Option<Owner> {
+    let &[sequence, last] = words.get(OWNER_WORD..)?.first_chunk()?;
+    let (thread, check) = (last as u32, (last >> 32) as u32);
+    [Kind::Records, Kind::CallSites]
+        .map(|kind| Owner {
+            sequence,
+            thread,
+            kind,
+        })
+        .into_iter()
+        .find(|owner| owner.key(recording).at_place(index) == check)
+}
+
+/// What a block of call sites says of its recording, in those words of its header that
+/// are a thread's in others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Process id, in place of the thread's.
+    pub pid: u32,
+    /// Name of the service, in place of the thread's, padded by zeros.
+    pub name: [u8; THREAD_NAME_BYTES],
+    /// Where everything lies: the blocks are in place of the index of the block before,
+    /// the span slots of the events in it.
+    pub layout: Layout,
+}
+
+impl About {
+    /// What this block says, if it holds call sites.
+    pub fn of(header: &Header) -> Option<About> {
+        (header.kind == Kind::CallSites).then_some(About {
+            pid: header.thread_id,
+            name: header.thread_name,
+            layout: Layout {
+                span_slots: header.previous_events,
+                blocks: header.previous_index,
+            },
+        })
+    }
+
+    /// The header of a block of call sites that says so.
+    pub fn write(&self, header: Header) -> Header {
+        Header {
+            kind: Kind::CallSites,
+            thread: 0,
+            thread_id: self.pid,
+            thread_name: self.name,
+            previous_index: self.layout.blocks,
+            previous_events: self.layout.span_slots,
+            ..header
+        }
     }
 }
 
@@ -192,15 +294,39 @@ fn pair(low: u32, high: u32) -> u64 {
     u64::from(low) | (u64::from(high) << 32)
 }
 
-fn check(words: &[u64; HEADER_WORDS], used: usize) -> u64 {
+/// Whose block it is by a header's words, whether they pass their check or not; `None` if
+/// they name no kind of block.
+pub fn named(words: &[u64; HEADER_WORDS]) -> Option<Owner> {
+    Some(Owner {
+        sequence: words[word::SEQUENCE],
+        thread: words[word::THREAD] as u32,
+        kind: kind_of(words[word::INDEX])?,
+    })
+}
+
+fn kind_of(index: u64) -> Option<Kind> {
+    match (index >> 32) as u32 {
+        1 => Some(Kind::Records),
+        2 => Some(Kind::CallSites),
+        _ => None,
+    }
+}
+
+/// A header's words, with zeros for those that its check does not cover.
+fn covered(words: &[u64; HEADER_WORDS], used: usize) -> [u64; HEADER_WORDS] {
     let mut covered = *words;
-    covered[word::COMMIT] = 0;
-    covered[word::DROPPED] = 0;
-    covered[word::CHECK] = 0;
-    covered[word::NEXT] = 0;
+    for unchecked in [word::COMMIT, word::DROPPED, word::CHECK, word::NEXT] {
+        covered[unchecked] = 0;
+    }
     let unused = word::RETIRED + 2 * (1 - used);
     covered[unused..unused + 2].fill(0);
-    Key::of_block(words[word::RECORDING], words[word::SEQUENCE]).over(0, &covered)
+    covered
+}
+
+fn check(words: &[u64; HEADER_WORDS], used: usize) -> Option<u64> {
+    let owner = named(words)?;
+    let key = owner.key(words[word::RECORDING]);
+    Some(key.over(0, &covered(words, used)))
 }
 
 /// What the beginning of a block says.
@@ -235,14 +361,12 @@ pub fn decode(words: &[u64]) -> State {
     let Some(pair) = MAGIC_BLOCK.iter().position(|&m| m == magic) else {
         return State::Damaged;
     };
-    if words[word::CHECK] != check(words, pair) {
+    let Some(kind) = kind_of(words[word::INDEX]) else {
+        return State::Damaged;
+    };
+    if check(words, pair) != Some(words[word::CHECK]) {
         return State::Damaged;
     }
-    let kind = match (words[word::INDEX] >> 32) as u32 {
-        1 => Kind::Records,
-        2 => Kind::CallSites,
-        _ => return State::Damaged,
-    };
     let mut thread_name = [0; THREAD_NAME_BYTES];
     for (i, chunk) in thread_name.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         *chunk = words[word::NAME + i].to_le_bytes();
@@ -289,7 +413,7 @@ pub fn commit(bytes: usize, events: u32) -> u32 {
 pub fn committed(words: &[u64], key: Key) -> Option<Commit> {
     let number = key.guarded(*words.get(word::COMMIT)?)?;
     let bytes = (number & 0xffff) as usize;
-    let in_block = (HEADER_BYTES..=BLOCK_BYTES).contains(&bytes) && bytes.is_multiple_of(8);
+    let in_block = (HEADER_BYTES..=RECORDS_END_BYTES).contains(&bytes) && bytes.is_multiple_of(8);
     in_block.then_some(Commit {
         bytes,
         events: number >> 16,
@@ -344,10 +468,10 @@ pub fn words_from_bytes(bytes: &[u8; BLOCK_BYTES]) -> Box<[u64; BLOCK_WORDS]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn header() -> Header {
+    pub(super) fn header() -> Header {
         Header {
             recording: 0x1234_5678_9abc_def0,
             sequence: 77,

@@ -1,15 +1,18 @@
 //! The check over a record's words.
 //!
 //! A check says that these words were written here, by this recording, in this
-//! life of the block: its key holds the recording's identity, the block's
-//! sequence number (or the span's id) and every word's position. Stale, moved,
-//! wild and half-written words are seen as such.
+//! life of the block and by its owner: its key holds the recording's identity, the
+//! block's sequence number, thread and kind (or the span's id), and every word's
+//! position. Stale, moved, wild and half-written words are seen as such; and a record
+//! that passes proves whose block it lies in, whatever has become of the block's header.
 //!
 //! It is a sum of independent products, each of two neighbouring words, so that the
 //! copy loop which computes it never waits for the words before. Of a pair the first alone
 //! binds it to its position: half the multiplications, and no two words of a pair can be
 //! swapped. It detects damage; it is no defence against somebody who knows the key, which
 //! lies in the file.
+
+use crate::block::Kind;
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 const FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
@@ -28,10 +31,12 @@ const TALLY_MAX: u64 = u64::MAX >> TALLY_CHECK_BITS;
 pub struct Key(u64);
 
 impl Key {
-    /// The key of the block with this allocation sequence number.
+    /// The key of the block with this allocation sequence number, of the thread with this
+    /// number, 0 where it holds call sites.
     #[inline]
-    pub fn of_block(recording: u64, sequence: u64) -> Key {
-        Key(mix(recording ^ mix(sequence ^ 0x626c_6f63_6b00)))
+    pub fn of_block(recording: u64, sequence: u64, thread: u32, kind: Kind) -> Key {
+        let owner = (u64::from(thread) << 8 | kind as u64).wrapping_mul(GOLDEN);
+        Key(mix(recording ^ mix(sequence ^ owner ^ 0x626c_6f63_6b00)))
     }
 
     /// The key of the span with this id.
@@ -121,6 +126,13 @@ impl Key {
         u64::from(number) | (u64::from(number ^ self.0 as u32) << 32)
     }
 
+    /// The check of a block that says at its end, too, whose it is and where it lies: other
+    /// bits of the key than those that guard numbers.
+    #[inline]
+    pub fn at_place(self, index: u32) -> u32 {
+        (mix(self.0 ^ u64::from(index)) >> 32) as u32
+    }
+
     /// A number of at most 40 bits above a check of 24, for the word at `position`: of
     /// two numbers the greater has the greater word.
     pub fn tally(self, position: usize, number: u64) -> u64 {
@@ -165,6 +177,11 @@ impl Sum {
     #[inline]
     pub fn add_last(&mut self, word: u64) {
         self.sum = self.sum.wrapping_add(folded(word ^ self.key, FACTOR));
+    }
+
+    /// The sum of so many words alone.
+    pub(crate) fn of(self, words: &[u64]) -> u64 {
+        self.over(words)
     }
 
     /// Adds words that no others follow, and gives the sum.
@@ -214,9 +231,13 @@ fn mix(x: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn block(recording: u64, sequence: u64) -> Key {
+        Key::of_block(recording, sequence, 1, Kind::Records)
+    }
+
     #[test]
     fn every_single_bit_and_every_swap_of_two_words_is_seen() {
-        let key = Key::of_block(7, 9);
+        let key = block(7, 9);
         let words: Vec<u64> = (0..12).map(|i| i * 0x0101_0101).collect();
         let check = key.over(24, &words);
         for i in 0..words.len() {
@@ -235,7 +256,7 @@ mod tests {
 
     #[test]
     fn two_flips_of_the_same_bit_do_not_cancel() {
-        let key = Key::of_block(7, 9);
+        let key = block(7, 9);
         let words = [0u64; 6];
         let check = key.over(0, &words);
         for bit in 0..64 {
@@ -251,16 +272,19 @@ mod tests {
     #[test]
     fn the_same_words_elsewhere_do_not_pass() {
         let words = [1u64, 2, 3];
-        let check = Key::of_block(7, 9).over(24, &words);
-        assert_ne!(Key::of_block(7, 9).over(25, &words), check);
-        assert_ne!(Key::of_block(7, 10).over(24, &words), check);
-        assert_ne!(Key::of_block(8, 9).over(24, &words), check);
+        let check = block(7, 9).over(24, &words);
+        assert_ne!(block(7, 9).over(25, &words), check);
+        assert_ne!(block(7, 10).over(24, &words), check);
+        assert_ne!(block(8, 9).over(24, &words), check);
         assert_ne!(Key::of_span(7, 9).over(24, &words), check);
+        for (thread, kind) in [(2, Kind::Records), (0, Kind::Records), (1, Kind::CallSites)] {
+            assert_ne!(Key::of_block(7, 9, thread, kind).over(24, &words), check);
+        }
     }
 
     #[test]
     fn a_guarded_number_comes_back_and_no_flipped_bit_does() {
-        let key = Key::of_block(3, 4);
+        let key = block(3, 4);
         for number in [0, 1, 192, 0xffff_ffff] {
             let word = key.guard(number);
             assert_eq!(key.guarded(word), Some(number));

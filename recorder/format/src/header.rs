@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::block::{are_near, near};
 use crate::cause::CAUSES;
 use crate::check::Key;
 use crate::clock::{Sample, Source};
@@ -59,8 +60,10 @@ pub mod totals {
     pub const LOST_STRETCHES: usize = 5;
     /// Times that writing the recording to its disk failed.
     pub const FAILED_SYNCS: usize = 6;
+    /// Places of the pool that were taken for the first time: so many are not zeros.
+    pub const PLACES_USED: usize = 7;
     /// How many of them there are.
-    pub const WORDS: usize = 7;
+    pub const WORDS: usize = 8;
 
     /// The word of a total, one of the above; what is past 40 bits is cut to that.
     pub fn encode(which: usize, total: u64, recording: u64) -> u64 {
@@ -350,6 +353,34 @@ impl Header {
         page
     }
 
+    /// The header at the beginning of `bytes`, of which one byte is wrong, made right by
+    /// its check.
+    pub(crate) fn corrected(bytes: &[u8]) -> Option<Header> {
+        let (bytes, _) = Bytes::read_from_prefix(bytes).ok()?;
+        let key = Key::of_header();
+        let words = bytes.as_bytes().as_chunks::<8>().0;
+        let (sum, check) = (sum(words), bytes.check.get());
+        let right = key.finish(sum);
+        if are_near(check, right) {
+            return Header::with_word(&bytes, CHECK_WORD, right);
+        }
+        for (i, word) in words.iter().enumerate().filter(|&(i, _)| i != CHECK_WORD) {
+            let found = u64::from_le_bytes(*word);
+            let rest = sum.wrapping_sub(key.term(i, found));
+            let passes = |&other: &u64| key.finish(rest.wrapping_add(key.term(i, other))) == check;
+            if let Some(other) = near(found).find(passes) {
+                return Header::with_word(&bytes, i, other);
+            }
+        }
+        None
+    }
+
+    fn with_word(bytes: &Bytes, word: usize, is: u64) -> Option<Header> {
+        let mut bytes = bytes.as_bytes().to_vec();
+        *bytes.as_chunks_mut::<8>().0.get_mut(word)? = is.to_le_bytes();
+        Header::decode(&bytes).ok()
+    }
+
     /// Decodes the header at the beginning of `bytes`.
     ///
     /// # Errors
@@ -415,17 +446,21 @@ impl Header {
     }
 }
 
+const CHECK_WORD: usize = std::mem::offset_of!(Bytes, check) / 8;
+
 fn check(bytes: &Bytes) -> u64 {
     let words = bytes.as_bytes().as_chunks::<8>().0;
-    let unchecked = std::mem::offset_of!(Bytes, check) / 8;
+    Key::of_header().finish(sum(words))
+}
+
+fn sum(words: &[[u8; 8]]) -> u64 {
     let key = Key::of_header();
-    let sum = words
+    words
         .iter()
         .enumerate()
-        .filter(|&(i, _)| i != unchecked)
+        .filter(|&(i, _)| i != CHECK_WORD)
         .map(|(i, word)| key.term(i, u64::from_le_bytes(*word)))
-        .fold(0u64, u64::wrapping_add);
-    key.finish(sum)
+        .fold(0u64, u64::wrapping_add)
 }
 
 fn padded<const N: usize>(text: &str) -> [u8; N] {
@@ -506,6 +541,19 @@ mod tests {
             };
             assert_eq!(Header::decode(&header.encode()[..]), Ok(header));
         }
+    }
+
+    #[test]
+    fn a_wrong_byte_anywhere_in_a_header_is_made_right() {
+        let right = header().encode();
+        for at in (0..size_of::<Bytes>()).step_by(7) {
+            let mut bytes = right.clone();
+            bytes[at] ^= 0x5a;
+            assert_eq!(Header::corrected(&bytes[..]), Some(header()), "byte {at}");
+            bytes[(at + 64) % 2048] ^= 1;
+            assert_eq!(Header::corrected(&bytes[..]), None, "byte {at}");
+        }
+        assert_eq!(Header::corrected(&[0; HEADER_BYTES]), None);
     }
 
     #[test]

@@ -257,6 +257,7 @@ impl<'a> Iterator for Walk<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::Kind as Block;
     use proptest::prelude::*;
 
     fn records(key: Key, bodies: &[Vec<u64>]) -> (Vec<u64>, Vec<usize>) {
@@ -279,7 +280,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_walk_gives_every_record(bodies in bodies()) {
-            let key = Key::of_block(1, 2);
+            let key = Key::of_block(1, 2, 3, Block::Records);
             let (area, _) = records(key, &bodies);
             let mut walk = Walk::new(&area, key, 0, area.len());
             let read: Vec<Vec<u64>> = walk.by_ref().map(|r| r.words[1..].to_vec()).collect();
@@ -289,7 +290,7 @@ mod tests {
 
         #[test]
         fn a_damaged_record_costs_itself_alone(bodies in bodies(), which in any::<usize>(), bit in 0..64u32, word in any::<usize>()) {
-            let key = Key::of_block(1, 2);
+            let key = Key::of_block(1, 2, 3, Block::Records);
             let (mut area, starts) = records(key, &bodies);
             let which = which % bodies.len();
             area[starts[which] + word % (bodies[which].len() + 1)] ^= 1 << bit;
@@ -302,7 +303,7 @@ mod tests {
 
         #[test]
         fn a_word_that_is_stored_later_is_guarded(body in proptest::collection::vec(any::<u64>(), 1..12), later in any::<u32>(), bit in 0..64u32) {
-            let key = Key::of_block(1, 2);
+            let key = Key::of_block(1, 2, 3, Block::Records);
             let mut area = vec![header(Kind::SpanExit, body.len() + 2)];
             area.extend(&body);
             area.push(0);
@@ -319,7 +320,7 @@ mod tests {
 
         #[test]
         fn arbitrary_words_hold_no_record(area in proptest::collection::vec(any::<u64>(), 0..512)) {
-            prop_assert_eq!(Walk::new(&area, Key::of_block(5, 6), 0, 512).count(), 0);
+            prop_assert_eq!(Walk::new(&area, Key::of_block(5, 6, 7, Block::Records), 0, 512).count(), 0);
         }
     }
 }

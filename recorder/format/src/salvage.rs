@@ -13,8 +13,10 @@ mod afterwards;
 mod entries;
 mod fields;
 mod file;
+mod find;
 mod ledger;
 mod mark;
+mod mend;
 mod pool;
 mod replay;
 mod scan;
@@ -43,6 +45,7 @@ use crate::value::Field;
 
 pub use entries::{ENTRIES_AROUND, Entries, Room, Whole};
 pub use fields::{Fields, Iter};
+pub use find::Found;
 pub use mark::Mark;
 pub use scan::Part;
 pub use scrub::{Rule, ScrubError, Scrubbed, scrub};
@@ -168,6 +171,9 @@ pub struct Ledger {
     pub counts: Counts,
     /// Blocks that fail their check.
     pub damaged_blocks: u64,
+    /// Blocks whose headers did, and were made out all the same: what lies in them is
+    /// shown.
+    pub mended_blocks: u64,
     /// Span slots that fail their checks.
     pub damaged_spans: u64,
     /// Totals beside the blocks that fail theirs.
@@ -193,6 +199,8 @@ pub struct Ledger {
     pub failed_syncs: u64,
     /// Bytes that the file lacks.
     pub missing_bytes: u64,
+    /// Whether the file has neither of its headers, and says what its blocks do.
+    pub lacks_header: bool,
     /// Of a snapshot: entries that were left out, since they lie before its window.
     pub before_window: u64,
     /// Of a snapshot: items that it lacks because it ends early.
@@ -290,6 +298,17 @@ impl Entry {
         let values = self.fields.iter().map(|field| field.value.words());
         u32::try_from((words + values.sum::<usize>()) * 8).unwrap_or(u32::MAX)
     }
+}
+
+/// Which record an entry was told from: no two are told from the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin {
+    /// Sequence number of its block.
+    pub sequence: u64,
+    /// Where it begins in the block, in words.
+    pub word: usize,
+    /// Whether it is what the record says that happened later.
+    pub is_later: bool,
 }
 
 /// Why a file is no recording.

@@ -219,7 +219,7 @@ mod tests {
             fields: site.fields.iter().map(String::as_str),
         };
         let len = encode(parts, 9, &mut words);
-        let key = Key::of_block(1, 1);
+        let key = Key::of_block(1, 1, 0, crate::block::Kind::CallSites);
         record::seal_in_place(&mut words[..len], 24, key);
         let mut area = vec![0; 24];
         area.extend(&words[..len]);

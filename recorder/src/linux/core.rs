@@ -25,10 +25,10 @@ use crate::linux::sync::{AtomicU64, Ordering, fence};
 use crate::linux::thread;
 use crate::redaction::Redaction;
 use tracing_core::Metadata;
+use ttlog_format::RECORD_MAX_WORDS;
 use ttlog_format::block;
-use ttlog_format::header::{Layout, TOTALS_OFFSET, totals};
+use ttlog_format::header::{TOTALS_OFFSET, totals};
 use ttlog_format::span::SpanId;
-use ttlog_format::{BLOCK_WORDS, RECORD_MAX_WORDS};
 
 mod blocks;
 mod call_sites;
@@ -58,7 +58,7 @@ const RINGS_MAX: usize = 1 << 15;
 // A fresh block has room for its stack, the descriptions before a record, and any record.
 const _: () = assert!(
     block::HEADER_WORDS + 4 + 2 * STACK_KEPT + 2 * DESCRIPTIONS_WORDS + RECORD_MAX_WORDS
-        <= BLOCK_WORDS
+        <= block::OWNER_WORD
 );
 
 /// The core of a recorder.
@@ -73,7 +73,8 @@ pub(crate) struct Core {
     pool: Pool,
     sites: Sites,
     redaction: Redaction,
-    layout: Layout,
+    /// Where everything lies, and what else blocks of call sites say of the recording.
+    about: block::About,
     /// Identity of the recording.
     pub(crate) recording: u64,
     sentinel: Sentinel,
@@ -96,6 +97,7 @@ pub(crate) struct Core {
     /// Whether fatal signals are causes.
     pub(crate) faults: bool,
     dropped_without_block: AtomicU64,
+    places_used: AtomicU64,
     sites_without_room: AtomicU64,
     window_ticks: u64,
     pub(crate) second_ticks: u64,
@@ -142,7 +144,7 @@ impl<'a> Here<'a> {
 /// What a core is made of.
 pub(crate) struct Parts {
     pub(crate) memory: Memory,
-    pub(crate) layout: Layout,
+    pub(crate) about: block::About,
     pub(crate) recording: u64,
     pub(crate) sentinel: Sentinel,
     pub(crate) heirs: Heirs,
@@ -165,19 +167,20 @@ impl Core {
         static CORES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         thread::prepare();
         message::prepare();
-        let blocks = parts.layout.blocks;
+        let layout = parts.about.layout;
+        let blocks = layout.blocks;
         let window = u128::from(parts.ticks_per_second) * parts.window.as_nanos() / 1_000_000_000;
         Some(Core {
             id: CORES.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             memory: parts.memory,
             clock: parts.clock,
-            spans: Spans::new(parts.layout.span_slots)?,
+            spans: Spans::new(layout.span_slots)?,
             rings: Rings::new((blocks as usize).min(RINGS_MAX))?,
             path: parts.path,
             pool: Pool::new(blocks)?,
             sites: Sites::new()?,
             redaction: parts.redaction,
-            layout: parts.layout,
+            about: parts.about,
             recording: parts.recording,
             sentinel: parts.sentinel,
             heirs: parts.heirs,
@@ -193,6 +196,7 @@ impl Core {
             panics: parts.panics,
             faults: parts.faults,
             dropped_without_block: AtomicU64::new(0),
+            places_used: AtomicU64::new(0),
             sites_without_room: AtomicU64::new(0),
             second_ticks: parts.ticks_per_second,
             next_look: AtomicU64::new(0),
@@ -225,7 +229,7 @@ impl Core {
 
     /// Slots of the span table.
     pub(crate) fn span_slots(&self) -> usize {
-        self.layout.span_slots as usize
+        self.about.layout.span_slots as usize
     }
 
     /// Counts events that are dropped where no block can count them.

@@ -139,7 +139,12 @@ fn copy(memory: &Memory, like: &Header, looked_at: &[usize]) -> Copied {
     for &i in looked_at {
         words[i] = memory.load(i, Ordering::Relaxed);
     }
-    let key = ttlog_format::check::Key::of_block(RECORDING, words[word::SEQUENCE]);
+    let owner = block::Owner {
+        sequence: words[word::SEQUENCE],
+        thread: like.thread,
+        kind: like.kind,
+    };
+    let key = owner.key(RECORDING);
     let committed = block::committed(&words, key);
     let end = committed.map_or(HEADER_WORDS, |commit| commit.bytes / 8);
     words.extend((HEADER_WORDS..end).map(|i| memory.load(i, Ordering::Relaxed)));

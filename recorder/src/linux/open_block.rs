@@ -8,8 +8,7 @@
 use crate::linux::memory::Memory;
 use crate::linux::seeded::{self, Bug};
 use crate::linux::sync::{Ordering, fence};
-use ttlog_format::BLOCK_WORDS;
-use ttlog_format::block::{self, HEADER_WORDS, Header, Next, word};
+use ttlog_format::block::{self, HEADER_WORDS, Header, Next, OWNER_WORD, word};
 use ttlog_format::check::Key;
 
 /// Where a block's next record goes.
@@ -29,7 +28,7 @@ impl OpenBlock {
     /// How many words are left.
     #[inline]
     pub(crate) fn room(&self) -> usize {
-        BLOCK_WORDS - self.position
+        OWNER_WORD - self.position
     }
 
     /// Appends a record of which the header word has no check yet, and commits it.
@@ -109,6 +108,13 @@ impl OpenBlock {
         let retired = self.base + word::RETIRED + 2 * (header.pair & 1);
         memory.store(retired, header.retired.events);
         memory.store(retired + 1, header.retired.dropped);
+    }
+
+    /// Stores at the block's end whose it is, before [`OpenBlock::publish`] says so.
+    pub(crate) fn store_owner(&self, memory: &Memory, header: &Header) {
+        for (i, word) in header.encode_owner().into_iter().enumerate() {
+            memory.store(self.base + OWNER_WORD + i, word);
+        }
     }
 
     /// Ends what [`OpenBlock::begin`] began: whatever was written in between

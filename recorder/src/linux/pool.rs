@@ -89,6 +89,8 @@ pub(crate) struct Taken {
     pub(crate) sequence: u64,
     /// Whether it was the last block of a thread that is gone.
     pub(crate) was_last: bool,
+    /// Whether it had never been taken.
+    pub(crate) was_free: bool,
 }
 
 impl Pool {
@@ -298,6 +300,7 @@ impl Pool {
             index,
             sequence,
             was_last,
+            was_free: state == FREE,
         })
     }
 

@@ -11,7 +11,7 @@ use crate::linux::open_block::OpenBlock;
 use crate::linux::pool::NO_BLOCK;
 use crate::linux::seeded::{self, Bug};
 use crate::linux::sync::{AtomicU64, Number, Numbers, Ordering};
-use ttlog_format::BLOCK_WORDS;
+use ttlog_format::block::OWNER_WORD;
 use ttlog_format::block::THREAD_NAME_BYTES;
 use ttlog_format::check::Key;
 use ttlog_format::clock::Sample;
@@ -143,7 +143,7 @@ impl Ring {
     #[inline]
     pub(crate) fn prefetch(&self, memory: &Memory) {
         let ahead = self.position.get() + AHEAD;
-        if ahead < BLOCK_WORDS as u64 {
+        if ahead < OWNER_WORD as u64 {
             let at = (self.base.get() + ahead) as usize;
             memory.prefetch(at);
             memory.prefetch(at + 8);
@@ -163,7 +163,7 @@ impl Ring {
     /// How many words are left in the block.
     #[inline]
     pub(crate) fn room(&self) -> usize {
-        BLOCK_WORDS.saturating_sub(self.position.get() as usize)
+        OWNER_WORD.saturating_sub(self.position.get() as usize)
     }
 
     /// Remembers that the record just appended has a word to be stored later.

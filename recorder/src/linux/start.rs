@@ -26,6 +26,7 @@ use crate::linux::seeded::{self, Bug};
 use crate::settings::Settings;
 use tracing_core::dispatcher::{Dispatch, set_global_default};
 use tracing_subscriber::filter::Targets;
+use ttlog_format::block::{About, THREAD_NAME_BYTES};
 use ttlog_format::clock::Source;
 use ttlog_format::header::Header;
 
@@ -183,7 +184,7 @@ fn core_over(
     }
     let parts = Parts {
         memory,
-        layout: header.layout,
+        about: about(&header),
         recording: header.recording,
         sentinel,
         heirs: Heirs::new(settings),
@@ -200,6 +201,18 @@ fn core_over(
     };
     let no_memory = || Error::io("have memory beside", path, io::ErrorKind::OutOfMemory);
     Core::new(parts).ok_or_else(no_memory)
+}
+
+/// What blocks of call sites say of the recording, should its header be lost.
+fn about(header: &Header) -> About {
+    let mut name = [0; THREAD_NAME_BYTES];
+    let len = header.name.floor_char_boundary(THREAD_NAME_BYTES);
+    name[..len].copy_from_slice(&header.name.as_bytes()[..len]);
+    About {
+        pid: header.pid,
+        name,
+        layout: header.layout,
+    }
 }
 
 /// The rate of the ticks between the two samples of the start; exact enough for

@@ -5,7 +5,10 @@
 use std::collections::HashMap;
 
 use super::{Recording, salvage};
-use crate::block::{self, HEADER_BYTES, HEADER_WORDS, Kind, Retired};
+use crate::RECORD_MAX_WORDS;
+use crate::block::{
+    self, HEADER_BYTES, HEADER_WORDS, Kind, OWNER_WORD, RECORDS_END_BYTES, Retired,
+};
 use crate::check::Key;
 use crate::clock::{Sample, Source};
 use crate::header::{Header, Layout, TOTALS_OFFSET, totals};
@@ -13,7 +16,6 @@ use crate::record;
 use crate::site::{self, Level, Parts};
 use crate::span::{self, SLOT_HEADER_WORDS, SLOT_WORDS, SpanId};
 use crate::value;
-use crate::{BLOCK_BYTES, RECORD_MAX_WORDS};
 
 pub(crate) const EPOCH_NS: u64 = 1_700_000_000_000_000_000;
 
@@ -57,11 +59,22 @@ pub(crate) fn header(blocks: u32, span_slots: u32) -> Header {
     }
 }
 
+fn about(layout: Layout) -> block::About {
+    let mut name = [0; 32];
+    name[..6].copy_from_slice(b"victim");
+    block::About {
+        pid: 7,
+        name,
+        layout,
+    }
+}
+
 /// The last block of a thread, as its writer knows it.
 #[derive(Clone, Copy)]
 struct Newest {
     index: u32,
     sequence: u64,
+    key: Key,
     bytes: usize,
     events: u32,
     before: u64,
@@ -74,12 +87,21 @@ pub(crate) struct Image {
     header: Header,
     pub(crate) bytes: Vec<u8>,
     sequence: u64,
+    used: u64,
     newest: HashMap<u32, Newest>,
 }
 
 impl Image {
     pub(crate) fn new(blocks: u32, span_slots: u32) -> Image {
-        let header = header(blocks, span_slots);
+        Image::of(RECORDING, blocks, span_slots)
+    }
+
+    /// Of a recording with this identity.
+    pub(crate) fn of(recording: u64, blocks: u32, span_slots: u32) -> Image {
+        let header = Header {
+            recording,
+            ..header(blocks, span_slots)
+        };
         let mut bytes = vec![0; header.layout.file_bytes() as usize];
         let copy = header.layout.copy_offset() as usize;
         let beginning = header.beginning();
@@ -89,6 +111,7 @@ impl Image {
             header,
             bytes,
             sequence: 0,
+            used: 0,
             newest: HashMap::new(),
         }
     }
@@ -171,7 +194,7 @@ impl Image {
         let mut thread_name = [0; 32];
         thread_name[..6].copy_from_slice(b"worker");
         let header = block::Header {
-            recording: RECORDING,
+            recording: self.header.recording,
             sequence: self.sequence,
             index,
             kind,
@@ -188,19 +211,28 @@ impl Image {
         };
         let dropped = old.map_or(0, |old| old.dropped);
         let (before, sequence) = (header.events_before, header.sequence);
+        let header = match kind {
+            Kind::CallSites => block::About::write(&about(self.layout()), header),
+            Kind::Records => header,
+        };
         let newest = Newest {
             index,
             sequence,
+            key: header.key(),
             bytes: HEADER_BYTES,
             events: 0,
             before,
             dropped,
         };
         self.newest.insert(thread, newest);
-        self.put(self.block_offset(index), &header.encode(dropped));
+        let offset = self.block_offset(index);
+        let was_free = self.word(offset) == 0;
+        self.put(offset, &header.encode(dropped));
+        self.put(offset + OWNER_WORD as u64 * 8, &header.encode_owner());
+        self.used += u64::from(was_free);
+        self.total(totals::PLACES_USED, self.used);
         if let Some(old) = old.filter(|old| kind == Kind::Records && old.index != index) {
-            let next =
-                Key::of_block(RECORDING, old.sequence).guard(block::Next::At(index).encode());
+            let next = old.key.guard(block::Next::At(index).encode());
             let word = self.block_offset(old.index) + 8 * block::word::NEXT as u64;
             self.put(word, &[next]);
         }
@@ -209,10 +241,10 @@ impl Image {
     /// Appends and commits a record; `body` begins with its ticks.
     pub(crate) fn append(&mut self, thread: u32, kind: record::Kind, body: &[u64]) {
         let mut newest = self.newest[&thread];
-        let key = Key::of_block(RECORDING, newest.sequence);
+        let key = newest.key;
         let words = sealed(kind, body, newest.bytes / 8, key);
         assert!(
-            newest.bytes + words.len() * 8 <= BLOCK_BYTES,
+            newest.bytes + words.len() * 8 <= RECORDS_END_BYTES,
             "the block is full"
         );
         let offset = self.block_offset(newest.index);
@@ -227,14 +259,14 @@ impl Image {
     /// Has the thread's newest record say that more happened so many ticks later.
     pub(crate) fn and_later(&mut self, thread: u32, ticks: u32) {
         let newest = self.newest[&thread];
-        let key = Key::of_block(RECORDING, newest.sequence);
+        let key = newest.key;
         let last = self.block_offset(newest.index) + newest.bytes as u64 - 8;
         self.put(last, &[key.guard(ticks)]);
     }
 
     /// Words for which the thread's block has room.
     pub(crate) fn room(&self, thread: u32) -> usize {
-        (BLOCK_BYTES - self.newest[&thread].bytes) / 8
+        (RECORDS_END_BYTES - self.newest[&thread].bytes) / 8
     }
 
     /// An event of [`EVENT`] in the thread's current span, with the number `n`.
@@ -247,7 +279,7 @@ impl Image {
         let newest = self.newest.get_mut(&thread).unwrap();
         newest.dropped += dropped;
         let (index, dropped) = (newest.index, newest.dropped);
-        let guarded = Key::of_block(RECORDING, newest.sequence).guard(dropped);
+        let guarded = newest.key.guard(dropped);
         self.put(
             self.block_offset(index) + 8 * block::word::DROPPED as u64,
             &[guarded],
@@ -273,7 +305,7 @@ impl Image {
     }
 
     pub(crate) fn total(&mut self, word: usize, count: u64) {
-        let tally = totals::encode(word, count, RECORDING);
+        let tally = totals::encode(word, count, self.header.recording);
         self.put(TOTALS_OFFSET + 8 * word as u64, &[tally]);
     }
 

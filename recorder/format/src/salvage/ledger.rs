@@ -13,6 +13,7 @@ pub(super) fn of_recording(pool: &Pool, totals: [Option<u64>; totals::WORDS]) ->
     let known = |which: usize| totals[which].unwrap_or(0);
     let mut ledger = Ledger {
         damaged_blocks: pool.damaged_blocks(),
+        mended_blocks: pool.mended,
         spans_without_slot: known(totals::SPANS_WITHOUT_SLOT),
         sites_without_room: known(totals::SITES_WITHOUT_ROOM),
         incidents: known(totals::INCIDENTS),
@@ -22,6 +23,7 @@ pub(super) fn of_recording(pool: &Pool, totals: [Option<u64>; totals::WORDS]) ->
         damaged_totals: totals.iter().filter(|total| total.is_none()).count() as u64,
         exact: totals.iter().all(Option::is_some)
             && pool.damaged_blocks() == 0
+            && !pool.is_guessed
             && known(totals::LOST_STRETCHES) == 0,
         ..Ledger::default()
     };

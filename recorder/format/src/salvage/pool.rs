@@ -4,8 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::BLOCK_WORDS;
-use crate::block::{Kind, Next, Retired};
+use crate::block::{Kind, Next, OWNER_WORD, Owner, Retired};
 
 /// What the index has of a block that can be read.
 pub(super) struct Block {
@@ -40,6 +39,15 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// Whose it is.
+    pub(super) fn owner(&self) -> Owner {
+        Owner {
+            sequence: self.sequence,
+            thread: self.thread,
+            kind: self.kind,
+        }
+    }
+
     /// The events that it says it has.
     pub(super) fn said_events(&self) -> Option<u64> {
         self.commit.map(|(_, events)| events.into())
@@ -49,7 +57,7 @@ impl Block {
     /// not known.
     pub(super) fn end(&self) -> usize {
         self.commit
-            .map_or(BLOCK_WORDS, |(bytes, _)| usize::from(bytes) / 8)
+            .map_or(OWNER_WORD, |(bytes, _)| usize::from(bytes) / 8)
     }
 
     /// Sequence number and place of the thread's block before, if it has one.
@@ -90,6 +98,12 @@ pub(super) struct Pool {
     pub(super) places: Vec<Place>,
     /// Blocks that lie behind the file's end.
     pub(super) missing: u64,
+    /// Places that were in use, and are zeros.
+    vanished: u64,
+    /// Blocks whose headers were damaged and made out all the same.
+    pub(super) mended: u64,
+    /// Whether that was done without all that they said.
+    pub(super) is_guessed: bool,
     /// Of all blocks, in their order.
     sequences: Vec<u64>,
     /// Places of the threads' blocks, by thread, oldest first.
@@ -168,7 +182,8 @@ impl Pool {
             .iter()
             .filter(|place| matches!(place, Place::Damaged))
             .count();
-        self.missing.saturating_add(damaged as u64)
+        let counted = self.vanished.saturating_add(damaged as u64);
+        self.missing.saturating_add(counted)
     }
 
     /// Whether the thread whose newest block this is had a newer one that was taken since,
@@ -221,10 +236,12 @@ impl Pool {
         self.entries += other.entries;
     }
 
-    /// Makes an index of what was found, of a pool that has so many places more.
-    pub(super) fn close(&mut self, missing: u64) {
+    /// Makes an index of what was found, of a pool that has so many places more, and in
+    /// which so many were in use, where that is known.
+    pub(super) fn close(&mut self, missing: u64, used: Option<u64>) {
         self.missing = missing;
         self.expose_zeroed();
+        self.expose_vanished(used.filter(|_| missing == 0).unwrap_or(0));
         self.expose_duplicates();
         self.put_in_order();
     }
@@ -243,6 +260,23 @@ impl Pool {
         for index in used {
             self.places[index as usize] = Place::Damaged;
         }
+    }
+
+    /// Fewer places that are not zeros than there were: nobody can say which, but that is
+    /// damage.
+    fn expose_vanished(&mut self, used: u64) {
+        let there = self.places.iter();
+        let there = there.filter(|place| !matches!(place, Place::Free)).count();
+        self.vanished = used
+            .saturating_sub(there as u64)
+            .min(self.places.len() as u64);
+    }
+
+    /// The places that are damaged.
+    pub(super) fn damaged(&self) -> Vec<u32> {
+        let places = (0..).zip(&self.places);
+        let damaged = places.filter(|(_, place)| matches!(place, Place::Damaged));
+        damaged.map(|(index, _)| index).collect()
     }
 
     /// A sequence number is given once: of two blocks with the same, the second is damage.

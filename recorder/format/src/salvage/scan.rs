@@ -5,6 +5,9 @@
 //! magic and sequence number are the same before and after it was read, and only
 //! up to what was committed before.
 //!
+//! Where places are damaged, their blocks' headers are made out again as far as that can
+//! be proven: see [`super::mend`]. A file of which nothing is damaged is gone over once.
+//!
 //! A recording that is small is kept whole: its process may be alive, and take its blocks
 //! faster than they are told.
 //!
@@ -15,14 +18,16 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::file::File;
+use super::file::{File, Mended};
+use super::mend::{self, Budget, Effort, Known, Outcome};
 use super::pool::{Block, Place, Pool, as_block};
 use super::{Error, Source, replay};
 use crate::block::{
-    self, HEADER_BYTES, HEADER_WORDS, Kind, Retired, State, THREAD_NAME_BYTES, word,
+    self, HEADER_BYTES, HEADER_WORDS, Kind, Next, Retired, State, THREAD_NAME_BYTES, word,
 };
 use crate::check::Key;
 use crate::clock::Sample;
+use crate::header::totals;
 use crate::record::{self, Walk};
 use crate::site::{self, CallSite};
 use crate::{BLOCK_BYTES, BLOCK_WORDS};
@@ -39,7 +44,7 @@ const PLACES_A_PART: u32 = if cfg!(test) { 7 } else { 512 };
 /// Whose a block is.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Owner {
-    sequence: u64,
+    pub(super) sequence: u64,
     /// The operating system's id.
     pub(super) id: u32,
     /// The name, padded by zeros.
@@ -80,7 +85,9 @@ impl Survey {
     /// All clock samples that blocks hold.
     pub(super) fn samples(&self, pool: &Pool) -> impl Iterator<Item = Sample> {
         let places = pool.places.iter().zip(&self.samples);
-        places.filter_map(|(place, sample)| as_block(place).map(|_| *sample))
+        let samples = places.filter_map(|(place, sample)| as_block(place).map(|_| *sample));
+        // Of a header that was made out again it may not be known.
+        samples.filter(|&sample| sample != Sample::default())
     }
 }
 
@@ -104,12 +111,10 @@ pub(super) fn scan<S: Source + ?Sized>(
     file: &File<'_, S>,
     keep: bool,
     look: impl FnOnce(&mut [Part<'_, '_, S>]),
-) -> Result<(Pool, Survey), Error> {
-    let layout = file.header.layout;
-    let bytes = file.len.saturating_sub(layout.pool_offset());
-    let there = bytes
-        .div_ceil(BLOCK_BYTES as u64)
-        .min(u64::from(layout.blocks)) as u32;
+) -> Result<(Pool, Survey, HashMap<u32, Mended>), Error> {
+    let there = file.places();
+    // Before the places are looked at: a living process uses more of them meanwhile.
+    let used = file.totals()?[totals::PLACES_USED];
     let firsts = (0..there).step_by(PLACES_A_PART as usize);
     let part = |first| Part {
         scan: Scan::new(file, keep, first),
@@ -127,11 +132,12 @@ pub(super) fn scan<S: Source + ?Sized>(
         scan.append(part.scan);
     }
     scan.look_again()?;
+    let mended = scan.mend()?;
     let Scan {
         mut pool, survey, ..
     } = scan;
-    pool.close(u64::from(layout.blocks - there));
-    Ok((pool, survey))
+    pool.close(file.missing_places(), used);
+    Ok((pool, survey, mended))
 }
 
 /// Whether two readings of a block's beginning are of one life of it.
@@ -181,8 +187,7 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
         let there = places.end;
         let mut words = vec![0; BLOCKS_A_READ as usize * BLOCK_WORDS];
         for first in places.step_by(BLOCKS_A_READ as usize) {
-            let offset = self.file.header.layout.block_offset(first);
-            let found = self.file.read_words(&mut words, offset)?;
+            let found = self.file.read_places(&mut words, first)?;
             for (index, words) in (first..there).zip(words.chunks(BLOCK_WORDS)) {
                 let end = (index - first + 1) as usize * BLOCK_BYTES;
                 let is_taken_in = found >= end && self.take_in(index, words, words);
@@ -211,16 +216,11 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
     }
 
     fn look_into(&mut self, index: u32, words: &mut [u64]) -> Result<(), Error> {
-        let offset = self.file.header.layout.block_offset(index);
         let mut retired = Retired::default();
         for _ in 0..ATTEMPTS {
-            let (before, found) = self.file.words::<HEADER_WORDS>(offset)?;
-            if before[word::MAGIC] == 0 && found == HEADER_BYTES {
-                self.put(index, Place::Free);
-                return Ok(());
-            }
-            self.file.read_words(words, offset)?;
-            let (after, found) = self.file.words::<HEADER_WORDS>(offset)?;
+            let (before, _) = self.file.place_header(index)?;
+            self.file.read_place(words, index)?;
+            let (after, found) = self.file.place_header(index)?;
             if found < HEADER_BYTES {
                 self.put(index, Place::Damaged);
                 return Ok(());
@@ -254,8 +254,10 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
     fn take_in(&mut self, index: u32, before: &[u64], words: &[u64]) -> bool {
         let header = match block::decode(words) {
             State::Free => {
+                // Where a block was begun, that of which the magic is zeros is damaged.
+                let is_free = words.iter().all(|&word| word == 0);
                 self.put(index, Place::Free);
-                return true;
+                return is_free;
             }
             State::Taken(retired) => {
                 self.put(index, Place::Taken(retired));
@@ -264,7 +266,8 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
             State::Block(header) => header,
             State::Damaged => return false,
         };
-        if header.recording != self.file.header.recording || header.index != index {
+        if header.recording != self.file.header.recording || header.index != self.file.index(index)
+        {
             return false;
         }
         let key = header.key();
@@ -277,11 +280,11 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
             retired: header.retired,
             kind: header.kind,
             thread: header.thread,
-            previous_index: header.previous_index,
+            previous_index: self.file.place(header.previous_index),
             previous_events: header.previous_events,
             commit: commit.map(|commit| (commit.bytes as u16, commit.events as u16)),
             dropped: block::dropped(words, key),
-            next: block::next(words, key),
+            next: self.next(words, key),
             readable: 0,
             is_sound: false,
             taken_since: false,
@@ -295,6 +298,77 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
             *kept = Some(words.into());
         }
         true
+    }
+
+    /// What became of a block's thread, by the places of the pool.
+    fn next(&self, words: &[u64], key: Key) -> Option<Next> {
+        block::next(words, key).map(|next| match next {
+            Next::At(index) => Next::At(self.file.place(index)),
+            Next::None | Next::Ended => next,
+        })
+    }
+
+    /// Makes out the headers of damaged blocks as far as that can be proven, and takes in
+    /// what these blocks hold.
+    fn mend(&mut self) -> Result<HashMap<u32, Mended>, Error> {
+        let mut mended = HashMap::new();
+        let mut damaged = self.pool.damaged();
+        let mut budget = Budget::new(self.pool.places.len() as u32);
+        let mut is_news = true;
+        for effort in mend::ROUNDS {
+            // What was made out tells of others; where nothing was, the same is not asked again.
+            if effort == Effort::Said && !std::mem::take(&mut is_news) {
+                continue;
+            }
+            let before = damaged.len();
+            damaged = self.mend_those(damaged, effort, &mut budget, &mut mended)?;
+            is_news |= effort == Effort::Check || damaged.len() < before;
+        }
+        for place in damaged.into_iter().filter(|&it| self.file.is_doubtful(it)) {
+            self.put(place, Place::Free);
+        }
+        Ok(mended)
+    }
+
+    /// Makes out the headers of these places; returns those of which that did not succeed.
+    fn mend_those(
+        &mut self,
+        damaged: Vec<u32>,
+        effort: Effort,
+        budget: &mut Budget,
+        mended: &mut HashMap<u32, Mended>,
+    ) -> Result<Vec<u32>, Error> {
+        if damaged.is_empty() {
+            return Ok(damaged);
+        }
+        let recording = self.file.header.recording;
+        let mut known = Known::new(recording, &self.pool, &self.survey.owners);
+        let mut words = vec![0; BLOCK_WORDS];
+        let (mut left, mut to_come) = (Vec::new(), damaged.len());
+        for place in damaged {
+            self.file.read_place(&mut words, place)?;
+            budget.begin(to_come);
+            to_come -= 1;
+            let around = (self.file, &self.pool);
+            match known.mend(&words, place, around, effort, budget) {
+                None => left.push(place),
+                Some(Outcome::Taken) => {
+                    self.put(place, Place::Taken(Retired::default()));
+                    (self.pool.mended, self.pool.is_guessed) = (self.pool.mended + 1, true);
+                }
+                Some(Outcome::Block {
+                    mended: header,
+                    is_proven,
+                }) => {
+                    header.mend(&mut words);
+                    self.take_in(place, &words, &words);
+                    self.pool.mended += 1;
+                    self.pool.is_guessed |= !is_proven;
+                    mended.insert(place, *header);
+                }
+            }
+        }
+        Ok(left)
     }
 
     /// Goes through a block's records, and returns the ticks of the earliest, and whether
@@ -330,7 +404,9 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
                 id: header.thread_id,
                 name: header.thread_name,
             };
-            self.survey.note(header.thread, owner);
+            if owner.id != 0 || owner.name[0] != 0 {
+                self.survey.note(header.thread, owner);
+            }
         }
     }
 

@@ -19,8 +19,8 @@ use std::io::{self, Write};
 
 use super::file::File;
 use super::{Error, Source};
-use crate::block::{self, HEADER_WORDS, Retired, State, word};
-use crate::cause::{self, CAUSE_WORDS, CAUSES, Cause};
+use crate::block::{self, HEADER_WORDS, OWNER_WORD, Retired, State, word};
+use crate::cause::{self, CAUSE_WORDS, CAUSES};
 use crate::check::Key;
 use crate::header::{
     CAUSES_OFFSET, HEADER_BYTES, Header, INCIDENTS, INCIDENTS_OFFSET, Layout, TOTALS_OFFSET,
@@ -89,7 +89,7 @@ pub fn scrub(
         rule,
         scrubbed: Scrubbed::default(),
     };
-    let left = file.len.min(file.header.layout.file_bytes());
+    let left = file.end();
     scrub.write(&file, &mut Out { out, left })?;
     Ok(scrub.scrubbed)
 }
@@ -126,13 +126,13 @@ enum Found {
 const ATTEMPTS: usize = 3;
 
 fn block_at<S: Source + ?Sized>(file: &File<'_, S>, index: u32) -> Result<Found, Error> {
-    let offset = file.header.layout.block_offset(index);
+    let place = file.place(index);
     let mut retired = Retired::default();
     for _ in 0..ATTEMPTS {
-        let (before, _) = file.words::<HEADER_WORDS>(offset)?;
+        let (before, _) = file.place_header(place)?;
         let mut words = Box::new([0; BLOCK_WORDS]);
-        file.read_words(&mut words[..], offset)?;
-        let (after, _) = file.words::<HEADER_WORDS>(offset)?;
+        file.read_place(&mut words[..], place)?;
+        let (after, _) = file.place_header(place)?;
         let life = |words: &[u64]| (words[word::MAGIC], words[word::SEQUENCE]);
         let header = match block::decode(&words[..]) {
             State::Free => return Ok(Found::Free),
@@ -149,7 +149,7 @@ fn block_at<S: Source + ?Sized>(file: &File<'_, S>, index: u32) -> Result<Found,
             let commit = block::committed(&before, key).map(|_| before[word::COMMIT]);
             words[word::COMMIT] = commit.unwrap_or(words[word::COMMIT]);
             let committed = block::committed(&words[..], key);
-            let end = committed.map_or(BLOCK_WORDS, |commit| commit.bytes / 8);
+            let end = committed.map_or(OWNER_WORD, |commit| commit.bytes / 8);
             return Ok(Found::Block(header, words, end));
         }
         retired = header.retired;
@@ -162,11 +162,10 @@ fn slot_at<S: Source + ?Sized>(
     file: &File<'_, S>,
     slot: u32,
 ) -> Result<Option<(SpanId, [u64; SLOT_WORDS])>, Error> {
-    let offset = file.header.layout.slot_offset(slot);
     for _ in 0..ATTEMPTS {
-        let ([before], _) = file.words::<1>(offset)?;
-        let (words, _) = file.words::<SLOT_WORDS>(offset)?;
-        let ([after], _) = file.words::<1>(offset)?;
+        let [before] = file.slot(slot)?;
+        let words = file.slot::<SLOT_WORDS>(slot)?;
+        let [after] = file.slot(slot)?;
         if before == words[0] && before == after {
             return Ok(SpanId::from_u64(before).map(|id| (id, words)));
         }
@@ -188,20 +187,18 @@ impl Known {
         file: &File<'_, S>,
         names: &Names,
     ) -> Result<(), Error> {
-        let layout = file.header.layout;
         for place in 0..INCIDENTS as usize {
-            let (page, _) = file.words::<PAGE_WORDS>(incident::offset(place))?;
+            let page = file.words::<PAGE_WORDS>(incident::offset(place))?;
             let describe = |words: &[u64]| self.learn_record(Kind::Description, words, file);
             incident::decode(&page, file.header.recording, describe);
         }
-        for slot in (0..layout.span_slots).take_while(|&slot| layout.slot_offset(slot) < file.len) {
+        for slot in file.slots(1).into_iter().flatten() {
             if let Some((id, words)) = slot_at(file, slot)? {
                 self.learn_slot(&words, id, file.header.recording);
             }
         }
-        let there = |&index: &u32| layout.block_offset(index) < file.len;
-        for index in (0..layout.blocks).take_while(there) {
-            let Found::Block(header, words, end) = block_at(file, index)? else {
+        for place in 0..file.places() {
+            let Found::Block(header, words, end) = block_at(file, file.index(place))? else {
                 continue;
             };
             for found in Walk::new(&words[..], header.key(), HEADER_WORDS, end) {
@@ -317,7 +314,7 @@ impl Scrub<'_> {
         out.put_words(&totals_of(file)?)?;
         out.put_words(&causes_of(file)?)?;
         for place in 0..INCIDENTS as usize {
-            let (page, _) = file.words::<PAGE_WORDS>(incident::offset(place))?;
+            let page = file.words::<PAGE_WORDS>(incident::offset(place))?;
             out.put_words(&self.incident(&page, place))?;
         }
         for slot in 0..layout.span_slots {
@@ -363,6 +360,7 @@ impl Scrub<'_> {
                 }
                 let walk = Walk::new(&words[..], key, HEADER_WORDS, *end);
                 self.records(walk, &mut clean[..], key, is_of_block);
+                clean[OWNER_WORD..].copy_from_slice(&header.encode_owner());
             }
         }
         clean
@@ -515,7 +513,7 @@ const fn words_between(from: u64, to: u64) -> usize {
 fn totals_of<S: Source + ?Sized>(file: &File<'_, S>) -> Result<Vec<u64>, Error> {
     let recording = file.header.recording;
     let mut clean = vec![0; words_between(TOTALS_OFFSET, CAUSES_OFFSET)];
-    let (words, _) = file.words::<{ totals::WORDS }>(TOTALS_OFFSET)?;
+    let words = file.words::<{ totals::WORDS }>(TOTALS_OFFSET)?;
     for (which, (clean, word)) in clean.iter_mut().zip(words).enumerate() {
         let is_total = totals::decode(which, word, recording).is_some();
         *clean = if is_total { word } else { 0 };
@@ -524,7 +522,7 @@ fn totals_of<S: Source + ?Sized>(file: &File<'_, S>) -> Result<Vec<u64>, Error> 
     for place in 0..newest::PLACES {
         let at = first + place * newest::WORDS;
         let offset = TOTALS_OFFSET + at as u64 * 8;
-        let (words, _) = file.words::<{ newest::WORDS }>(offset)?;
+        let words = file.words::<{ newest::WORDS }>(offset)?;
         if newest::decode(&words, recording, place).is_some() {
             clean[at..at + newest::WORDS].copy_from_slice(&words);
         }
@@ -536,15 +534,17 @@ fn totals_of<S: Source + ?Sized>(file: &File<'_, S>) -> Result<Vec<u64>, Error> 
 fn causes_of<S: Source + ?Sized>(file: &File<'_, S>) -> Result<Vec<u64>, Error> {
     let mut clean = vec![0; words_between(CAUSES_OFFSET, INCIDENTS_OFFSET)];
     for (place, clean) in clean.chunks_mut(CAUSE_WORDS).take(CAUSES).enumerate() {
-        let (mut words, _) = file.words::<CAUSE_WORDS>(cause::offset(place))?;
-        let found = Cause::decode(&words, file.header.recording);
-        if let Some(found) = found.filter(|found| cause::place(found.number) == place) {
-            let survived = found.survived_ticks;
-            words[cause::SURVIVED] = match survived {
-                Some(ticks) => cause::survived(file.header.recording, found.number, ticks),
-                None => 0,
-            };
-            clean.copy_from_slice(&words);
+        let mut words = file.words::<CAUSE_WORDS>(cause::offset(place))?;
+        match cause::find(&words, file.header.recording, place) {
+            cause::Found::Cause(found) => {
+                words[cause::SURVIVED] = match found.survived_ticks {
+                    Some(ticks) => cause::survived(file.header.recording, found.number, ticks),
+                    None => 0,
+                };
+                clean.copy_from_slice(&words);
+            }
+            cause::Found::None | cause::Found::Begun => clean[0] = words[0],
+            cause::Found::Damaged => {}
         }
     }
     Ok(clean)

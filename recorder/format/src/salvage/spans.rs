@@ -22,8 +22,11 @@ use crate::value::{self, Field};
 /// How often a slot that changes while it is read is tried.
 const ATTEMPTS: usize = 3;
 
+/// The word of a slot in which its first record, an opening, names the span.
+const NAMED_BY_OPENING: usize = span::SLOT_HEADER_WORDS + 3;
+
 /// Slots that are looked at in one read.
-const SLOTS_A_READ: usize = 256;
+const SLOTS_A_READ: u32 = 256;
 
 /// Closed spans that are known for some time yet: an entry closes one at most.
 const CLOSED_KEPT: usize = ENTRIES_AROUND;
@@ -162,13 +165,12 @@ impl Spans<'_> {
         &mut self,
         file: &File<'_, S>,
     ) -> Result<u64, Error> {
-        let slots = file.header.layout.span_slots;
         let mut damaged = 0;
-        let mut buffer = vec![0; SLOTS_A_READ * SLOT_BYTES];
-        for first in (0..slots).step_by(SLOTS_A_READ) {
-            let found = file.read(&mut buffer, file.header.layout.slot_offset(first))?;
-            let there = (found / SLOT_BYTES).min((slots - first) as usize);
-            for (slot, bytes) in (first..).zip(buffer.chunks(SLOT_BYTES).take(there)) {
+        let mut buffer = vec![0; SLOTS_A_READ as usize * SLOT_BYTES];
+        for slots in file.slots(SLOTS_A_READ) {
+            let buffer = &mut buffer[..slots.len() * SLOT_BYTES];
+            let found = file.read_slots(buffer, slots.start)?;
+            for (slot, bytes) in slots.zip(buffer[..found].chunks_exact(SLOT_BYTES)) {
                 if bytes[..8] != [0; 8] {
                     damaged += u64::from(!self.read_slot(file, slot)?);
                 }
@@ -190,9 +192,34 @@ impl Spans<'_> {
             return Ok(true);
         };
         if id.slot() != Some(slot) || !self.describe(id, &words) {
-            return Ok(false);
+            return Ok(self.read_nearly_named(slot, id, words));
         }
-        let mut walk = span::records(&words, self.recording, id);
+        Ok(self.open_in_slot(id, &words))
+    }
+
+    /// Takes in a slot whose first word is not the id of the span in it: if it is but a bit
+    /// of it that is wrong, its opening names it. A closed one's first word is 0.
+    fn read_nearly_named(
+        &mut self,
+        slot: u32,
+        found: SpanId,
+        mut words: [u64; SLOT_WORDS],
+    ) -> bool {
+        let (found, named) = (found.to_u64(), words[NAMED_BY_OPENING]);
+        let is_near = (found ^ named).is_power_of_two() && !found.is_power_of_two();
+        let id = SpanId::from_u64(named).filter(|id| is_near && id.slot() == Some(slot));
+        if let Some(id) = id {
+            words[word::ID] = named;
+            if self.describe(id, &words) {
+                self.open_in_slot(id, &words);
+            }
+        }
+        false
+    }
+
+    /// Notes that a span is open, as its slot says, and tells whether all of that is sound.
+    fn open_in_slot(&mut self, id: SpanId, words: &[u64; SLOT_WORDS]) -> bool {
+        let mut walk = span::records(words, self.recording, id);
         walk.by_ref().for_each(drop);
         let opened = self.known.about.get(&id).and_then(|about| about.opened);
         // Nobody enters before it is open; a slot's own words have no check.
@@ -201,7 +228,7 @@ impl Spans<'_> {
         let entered_ns = entered.map(|ticks| self.timeline.wall_ns(ticks));
         let (_, span) = self.entry(id);
         (span.open, span.entered_ns) = (true, entered_ns);
-        Ok(!walk.damaged())
+        !walk.damaged()
     }
 
     /// Takes in a record of kind SpanOpen.
@@ -422,11 +449,10 @@ fn copy_slot<S: Source + ?Sized>(
     file: &File<'_, S>,
     slot: u32,
 ) -> Result<Option<(SpanId, [u64; SLOT_WORDS])>, Error> {
-    let offset = file.header.layout.slot_offset(slot);
     for _ in 0..ATTEMPTS {
-        let ([before], _) = file.words::<1>(offset)?;
-        let (words, _) = file.words::<SLOT_WORDS>(offset)?;
-        let ([after], _) = file.words::<1>(offset)?;
+        let [before] = file.slot::<1>(slot)?;
+        let words = file.slot::<SLOT_WORDS>(slot)?;
+        let [after] = file.slot::<1>(slot)?;
         if before == words[word::ID] && before == after {
             return Ok(SpanId::from_u64(before).map(|id| (id, words)));
         }

@@ -9,6 +9,7 @@
 //! threads that end, each has a block: one is read when the others have come to its first
 //! record, and the index knows when that was.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, HashMap};
@@ -24,10 +25,11 @@ use super::scan::{self, Part, Survey};
 use super::spans::{Known, Spans};
 use super::telling::Telling;
 use super::timeline::Timeline;
-use super::{Entries, Entry, Error, Ledger, Recording, Room, Source, Span, Thread, What};
+use super::{
+    Entries, Entry, Error, Found, Ledger, Origin, Recording, Room, Source, Span, Thread, What,
+};
 use super::{afterwards, ledger};
 use crate::block::{HEADER_WORDS, MAGIC_BLOCK, Next, word};
-use crate::check::Key;
 use crate::header::text;
 use crate::span::SpanId;
 use crate::{BLOCK_BYTES, BLOCK_WORDS};
@@ -128,6 +130,22 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         Ok(stream)
     }
 
+    /// The same, of a recording that was found by its blocks.
+    ///
+    /// # Errors
+    /// As of [`Stream::open`].
+    pub fn open_found(
+        source: &'s S,
+        found: &'s Found,
+        look: impl FnOnce(&mut [Part<'_, '_, S>]),
+    ) -> Result<Self, Error> {
+        let file = File::of_found(source, Cow::Borrowed(found))?;
+        let blocks = file.places() as usize;
+        let mut stream = Stream::index(file, blocks <= KEPT_BLOCKS, Known::bounded(blocks), look)?;
+        stream.start();
+        Ok(stream)
+    }
+
     /// The same, of which nothing is forgotten.
     pub(super) fn of_all(source: &'s S) -> Result<Self, Error> {
         Stream::begin(File::open(source)?, true, Known::default(), |_| {})
@@ -151,13 +169,17 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         known: Known,
         look: impl FnOnce(&mut [Part<'_, '_, S>]),
     ) -> Result<Self, Error> {
-        let (pool, survey) = scan::scan(&file, keep, look)?;
+        let mut file = file;
+        let (pool, survey, mended) = scan::scan(&file, keep, look)?;
+        file.mend(mended);
         let samples = survey.samples(&pool).chain(file.samples()?);
         let timeline = Timeline::new(&file.header, samples);
         let mut account = ledger::of_recording(&pool, file.totals()?);
         account.missing_bytes = file.missing_bytes();
         let causes;
         (causes, account.damaged_causes) = file.causes()?;
+        account.lacks_header = file.lacks_header();
+        account.exact &= !account.lacks_header;
         let threads = threads(&pool, &survey);
         let mut stream = Stream {
             recording: Recording {
@@ -282,6 +304,17 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         telling.map_or(&self.nothing, |telling| &telling.told)
     }
 
+    /// Which record the entry was told from that was told last; `None` before there is any.
+    pub fn told_from(&self) -> Option<Origin> {
+        let telling = self.threads.get(self.told_by)?;
+        let (word, is_later) = telling.told_place;
+        Some(Origin {
+            sequence: telling.teller.before,
+            word,
+            is_later,
+        })
+    }
+
     /// Lets go of the block of the entry that was told last, if that is over.
     fn let_go(&mut self) {
         if let Some(telling) = self.threads.get_mut(self.told_by)
@@ -355,7 +388,8 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
                 telling
                     .teller
                     .begin(block.sequence, block.previous_sequence);
-                let key = Key::of_block(self.file.header.recording, block.sequence);
+                let owner = block.owner();
+                let key = owner.key(self.file.header.recording);
                 let page = Page::new(words, key, is_kept && block.is_sound);
                 telling.page = Some(Box::new(page));
                 telling.told_place = (0, false);
@@ -384,8 +418,7 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         if let Some(block) = self.pool.block_mut(place) {
             block.readable = page.events;
             if page.is_damaged && !is_kept {
-                let offset = self.file.header.layout.block_offset(place);
-                let (now, found) = self.file.words::<HEADER_WORDS>(offset)?;
+                let (now, found) = self.file.place_header(place)?;
                 let there = found == HEADER_WORDS * 8;
                 block.taken_since = there && !is_of_life(&now, block.sequence);
             }
@@ -546,7 +579,7 @@ fn read_block<S: Source + ?Sized>(
     let Some(block) = pool.block(place) else {
         return Ok(None);
     };
-    let found = file.read_words(words, file.header.layout.block_offset(place))?;
+    let found = file.read_place(words, place)?;
     if found == BLOCK_BYTES && !is_of_life(words, block.sequence) {
         return Ok(None);
     }

@@ -2,7 +2,9 @@
 
 mod damage;
 mod followed;
+mod found;
 mod live;
+mod mended;
 mod scrubbed;
 mod told;
 
@@ -390,7 +392,7 @@ fn what_is_left_of_a_thread_that_is_gone_is_counted_once() {
     assert!(recording.ledger.exact);
 
     // Where it went on is damaged: whether it is gone is not known.
-    image.flip(1, block::word::CHECK);
+    image.put(image.block_offset(1), &[0; crate::BLOCK_WORDS]);
     let recording = image.salvage();
     assert_eq!(recording.ledger.counts.readable, 3);
     assert!(!recording.ledger.exact && balanced(recording.ledger.counts));

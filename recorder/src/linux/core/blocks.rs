@@ -11,6 +11,7 @@ use crate::linux::ring::{AHEAD, Ring};
 use crate::linux::sync::Ordering;
 use ttlog_format::block::{self, Next, Retired};
 use ttlog_format::clock::Sample;
+use ttlog_format::header::totals;
 use ttlog_format::record::{self, Kind};
 
 impl Core {
@@ -65,6 +66,8 @@ impl Core {
             pair,
         };
         let mut open = OpenBlock::begin(&self.memory, base, &header);
+        self.count_place(taken);
+        open.store_owner(&self.memory, &header);
         ring.forget_described();
         self.write_stack(ring, &mut open, now);
         let dropped = ring.dropped.load(Ordering::Relaxed);
@@ -125,6 +128,15 @@ impl Core {
         (retired, self.pool.pair(taken.index, taken.was_last))
     }
 
+    /// Counts a place that was taken for the first time, once it is no more zeros: should it
+    /// be zeros again, that is damage.
+    pub(super) fn count_place(&self, taken: Taken) {
+        if taken.was_free {
+            let used = self.places_used.fetch_add(1, Ordering::Relaxed) + 1;
+            self.store_total(totals::PLACES_USED, used);
+        }
+    }
+
     /// Begins a block with the spans that its thread is in: what they are, then
     /// their ids.
     fn write_stack(&self, ring: &Ring, open: &mut OpenBlock, ticks: u64) {
@@ -155,6 +167,6 @@ impl Core {
     }
 
     pub(super) fn base(&self, index: u32) -> usize {
-        self.layout.block_offset(index) as usize / 8
+        self.about.layout.block_offset(index) as usize / 8
     }
 }

@@ -152,23 +152,18 @@ impl Core {
 
     fn begin_sites(&self, taken: Taken) -> OpenBlock {
         let (retired, pair) = self.retire(taken);
-        let header = block::Header {
+        let header = self.about.write(block::Header {
             recording: self.recording,
             sequence: taken.sequence,
             index: taken.index,
-            kind: block::Kind::CallSites,
-            thread: 0,
-            thread_id: 0,
-            thread_name: Default::default(),
-            events_before: 0,
-            previous_sequence: 0,
-            previous_index: 0,
-            previous_events: 0,
             clocks: self.clock.sample(),
             retired,
             pair,
-        };
+            ..block::Header::default()
+        });
         let open = OpenBlock::begin(&self.memory, self.base(taken.index), &header);
+        self.count_place(taken);
+        open.store_owner(&self.memory, &header);
         open.publish(&self.memory, &header, 0);
         open
     }

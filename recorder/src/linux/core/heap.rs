@@ -24,7 +24,8 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 use tracing::{info, info_span, subscriber::with_default};
-use ttlog_format::header::{Header, Layout, TOTALS_OFFSET, totals};
+use ttlog_format::block::About;
+use ttlog_format::header::{Header, Layout};
 use ttlog_format::salvage::{Recording, Source, salvage};
 use ttlog_format::value::Value;
 
@@ -57,16 +58,19 @@ impl Core {
                 memory.store(at, u64::from_le_bytes(word));
             }
         };
-        put(0, &bytes[..]);
+        put(0, &header.beginning()[..]);
         put(LAYOUT.copy_offset(), &bytes[..]);
-        put(TOTALS_OFFSET, &totals::none(RECORDING));
         let settings = Settings {
             fork: Some(Fork::Ignore),
             ..Settings::default()
         };
         let parts = Parts {
             memory,
-            layout: LAYOUT,
+            about: About {
+                layout: LAYOUT,
+                ..About::default()
+            },
+            redaction: settings.redact.redaction().unwrap(),
             recording: RECORDING,
             sentinel: Sentinel::heap(),
             heirs: Heirs::new(&settings),

@@ -113,7 +113,7 @@ fn behind_a_damaged_record_no_event_is_in_a_span_that_it_was_not_in() {
 #[test]
 fn the_events_of_a_damaged_block_are_torn() {
     let mut image = story();
-    image.flip(1, block::word::CHECK);
+    image.put(image.block_offset(1), &[u64::MAX; BLOCK_WORDS]);
     let recording = image.salvage();
     assert_eq!(recording.threads[0].counts, counts(2, 0, 0, 5));
     assert_eq!(
@@ -163,17 +163,19 @@ fn a_moved_block_is_damage_and_shown_once() {
     let recording = image.salvage();
     assert_eq!(
         numbers(&recording).len(),
-        8,
-        "it is not believed at its new place"
+        10,
+        "its own place has it no more"
     );
+    assert!(!recording.ledger.exact);
 }
 
 #[test]
 fn either_copy_of_the_call_sites_will_do() {
     for (lost, damaged) in [(&[0][..], 1), (&[6], 1), (&[0, 6], 2)] {
         let mut image = story();
+        let ones = [u64::MAX; BLOCK_WORDS];
         lost.iter()
-            .for_each(|&index| image.flip(index, block::word::CHECK));
+            .for_each(|&index| image.put(image.block_offset(index), &ones));
         let ledger = image.salvage().ledger;
         let without = if damaged == 2 { 10 } else { 0 };
         assert_eq!(
@@ -191,6 +193,25 @@ fn either_header_will_do() {
         assert_eq!(numbers(&image.salvage()).len(), 10, "byte {at}");
         let copy = image.layout().copy_offset() as usize;
         image.bytes[copy + 100] ^= 1;
+        let recording = image.salvage();
+        assert_eq!(
+            numbers(&recording).len(),
+            10,
+            "a byte of each is made right"
+        );
+        assert_eq!(recording.header.name, "victim");
+        assert!(!recording.ledger.lacks_header);
+    }
+}
+
+#[test]
+fn where_there_is_neither_header_nor_block_it_is_said_what_there_is() {
+    for at in [0, 8, 40] {
+        let mut image = Image::new(2, 0);
+        let copy = image.layout().copy_offset() as usize;
+        for byte in [at, 1000, copy, copy + 100, copy + 1000] {
+            image.bytes[byte] ^= 1;
+        }
         let error = salvage(&image.bytes).unwrap_err();
         let told = match at {
             0 => matches!(error, Error::NotARecording(ref first) if first.len() == 16),
