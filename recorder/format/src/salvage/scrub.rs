@@ -11,14 +11,15 @@
 //! they were, and are sealed anew. Values whose field nobody can name are taken out, too:
 //! those of a call site that is lost, or of a span of which nothing tells where it is from.
 //!
-//! The file is gone through twice: for the call sites and for where spans are from, and
-//! then from its beginning to its end. In memory are those, and a block.
+//! The file is gone through three times: for headers that are to be mended, for the call
+//! sites and for where spans are from, and then from its beginning to its end. In memory are
+//! those, and a block.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::file::File;
-use super::{Error, Source};
+use super::{Error, Source, scan};
 use crate::block::{self, HEADER_WORDS, OWNER_WORD, Retired, State, word};
 use crate::cause::{self, CAUSE_WORDS, CAUSES};
 use crate::check::Key;
@@ -80,7 +81,9 @@ pub fn scrub(
     rule: &Rule<'_>,
     out: &mut dyn Write,
 ) -> Result<Scrubbed, ScrubError> {
-    let file = File::open(source)?;
+    let mut file = File::open(source)?;
+    let (_, _, mended) = scan::scan(&file, false, |_| {})?;
+    file.mend(mended);
     let mut known = Known::default();
     known.learn(&file, rule.names)?;
     let mut scrub = Scrub {
@@ -135,7 +138,8 @@ fn block_at<S: Source + ?Sized>(file: &File<'_, S>, index: u32) -> Result<Found,
         let (after, _) = file.place_header(place)?;
         let life = |words: &[u64]| (words[word::MAGIC], words[word::SEQUENCE]);
         let header = match block::decode(&words[..]) {
-            State::Free => return Ok(Found::Free),
+            State::Free if words.iter().all(|&word| word == 0) => return Ok(Found::Free),
+            State::Free => return Ok(Found::Damaged),
             State::Taken(totals) => return Ok(Found::Taken(totals)),
             State::Damaged => return Ok(Found::Damaged),
             State::Block(header) => header,
