@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ttlog_format::BLOCK_BYTES;
+use ttlog_format::header::BLOCKS_MAX;
 use ttlog_format::span::SLOTS_MAX;
 
 use crate::error::Error;
@@ -30,7 +31,7 @@ const SYNC_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 const MIB: u64 = 1 << 20;
 
-const _: () = assert!(CAPACITY_MIB_MAX as u64 * MIB / BLOCK_BYTES as u64 <= u32::MAX as u64);
+const _: () = assert!(CAPACITY_MIB_MAX as u64 * MIB / BLOCK_BYTES as u64 <= BLOCKS_MAX as u64);
 const _: () = assert!(SLOTS_MAX <= u32::MAX as usize);
 
 /// What a recording is to be like. What is `None` has its default.

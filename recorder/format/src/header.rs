@@ -17,6 +17,9 @@ use crate::{BLOCK_BYTES, VERSION, cause, span};
 /// What every recording begins with.
 pub const MAGIC: [u8; 8] = *b"ttlogrec";
 
+/// The most blocks that a recording can have: 64 GiB.
+pub const BLOCKS_MAX: u32 = 1 << 24;
+
 /// Bytes of the header, and of its copy at the end of the file.
 pub const HEADER_BYTES: usize = 4096;
 
@@ -405,6 +408,7 @@ impl Header {
             && bytes.block_bytes.get() as usize == BLOCK_BYTES
             && bytes.slot_bytes.get() as usize == span::SLOT_BYTES
             && layout.span_slots as usize <= span::SLOTS_MAX
+            && layout.blocks <= BLOCKS_MAX
             && bytes.spans_offset.get() == Layout::SPANS_OFFSET
             && bytes.pool_offset.get() == layout.pool_offset()
             && bytes.file_bytes.get() == layout.file_bytes();

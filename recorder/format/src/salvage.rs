@@ -17,6 +17,7 @@ mod find;
 mod ledger;
 mod mark;
 mod mend;
+mod places;
 mod pool;
 mod replay;
 mod scan;
@@ -67,6 +68,15 @@ pub trait Source {
     /// # Errors
     /// What the file system says.
     fn len(&self) -> std::io::Result<u64>;
+
+    /// Where from `offset` on the first byte lies that may be something else than a zero;
+    /// `None` if none does. Who does not know says that it is at `offset`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn data_from(&self, offset: u64) -> std::io::Result<Option<u64>> {
+        Ok(Some(offset))
+    }
 
     /// Whether there are none.
     ///

@@ -20,8 +20,11 @@ use super::{Error, Source};
 use crate::block::HEADER_WORDS;
 use crate::cause::{self, CAUSE_WORDS, CAUSES, Cause};
 use crate::clock::Sample;
-use crate::header::{Fault, HEADER_BYTES, Header, INCIDENTS, MAGIC, TOTALS_OFFSET, newest, totals};
+use crate::header::{
+    Fault, HEADER_BYTES, Header, INCIDENTS, Layout, MAGIC, TOTALS_OFFSET, newest, totals,
+};
 use crate::incident::{self, Incident, PAGE_WORDS};
+use crate::span::SLOT_BYTES;
 use crate::{BLOCK_BYTES, BLOCK_WORDS};
 
 /// A source in which a recording was found.
@@ -119,6 +122,22 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
     /// How many there are none for.
     pub(super) fn missing_places(&self) -> u64 {
         u64::from(self.header.layout.blocks.saturating_sub(self.places()))
+    }
+
+    /// The first place from `place` on that does not lie in a hole of the file.
+    pub(super) fn held_from(&self, place: u32) -> Result<Option<u32>, Error> {
+        if self.found.is_some() {
+            return Ok(Some(place));
+        }
+        let layout = self.header.layout;
+        let held = self.data_from(layout.block_offset(place))?;
+        let index = |held: u64| held.saturating_sub(layout.pool_offset()) / BLOCK_BYTES as u64;
+        Ok(held.map(|held| u32::try_from(index(held)).unwrap_or(u32::MAX).max(place)))
+    }
+
+    /// Where from `offset` on something lies that is no hole of the file.
+    fn data_from(&self, offset: u64) -> Result<Option<u64>, Error> {
+        self.source.data_from(offset).map_err(Error::Read)
     }
 
     /// Whether nothing but where it lies tells that there is a block at a place.
@@ -219,19 +238,25 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
     }
 
     /// The span slots that may be in use, in stretches of `most` at most.
-    pub(super) fn slots(&self, most: u32) -> Vec<Range<u32>> {
-        let slots = self.header.layout.span_slots;
-        match &self.found {
-            Some(found) => found
-                .slots
-                .iter()
-                .map(|&(slot, _)| slot..slot + 1)
-                .collect(),
-            None => (0..slots)
-                .step_by(most as usize)
-                .map(|first| first..slots.min(first.saturating_add(most)))
-                .collect(),
+    pub(super) fn slots(&self, most: u32) -> Result<Vec<Range<u32>>, Error> {
+        if let Some(found) = &self.found {
+            let slots = found.slots.iter();
+            return Ok(slots.map(|&(slot, _)| slot..slot + 1).collect());
         }
+        let slots = self.header.layout.span_slots;
+        let (mut stretches, mut next) = (Vec::new(), 0);
+        while let Some(first) = self.held_slot(next)?.filter(|&first| first < slots) {
+            next = first.saturating_add(most);
+            stretches.push(first..next.min(slots));
+        }
+        Ok(stretches)
+    }
+
+    /// The first slot from `slot` on that does not lie in a hole of the file.
+    fn held_slot(&self, slot: u32) -> Result<Option<u32>, Error> {
+        let held = self.data_from(self.header.layout.slot_offset(slot))?;
+        let index = |held: u64| held.saturating_sub(Layout::SPANS_OFFSET) / SLOT_BYTES as u64;
+        Ok(held.map(|held| u32::try_from(index(held)).unwrap_or(u32::MAX).max(slot)))
     }
 
     /// Fills `buffer` from a slot on, and tells how many bytes there were.
@@ -418,3 +443,5 @@ fn error(fault: Fault, first: &[u8]) -> Error {
         Fault::Short | Fault::Magic | Fault::Damaged => Error::NoHeader,
     }
 }
+
+const _: () = assert!(Layout::SPANS_OFFSET.is_multiple_of(SLOT_BYTES as u64));

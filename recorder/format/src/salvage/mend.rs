@@ -136,7 +136,7 @@ impl Known {
             before: HashMap::new(),
             after: HashMap::new(),
         };
-        for (place, block) in (0..).zip(&pool.places) {
+        for (place, block) in pool.places.iter() {
             if let Some(block) = super::pool::as_block(block) {
                 known.note(pool, place, block);
             }

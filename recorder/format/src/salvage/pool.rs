@@ -1,9 +1,11 @@
 //! The index of the blocks that can be read: what the account, the order and the clocks
 //! need of each, about a hundred bytes, and none of its records.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::places::Places;
 use crate::block::{Kind, Next, OWNER_WORD, Owner, Retired};
 
 /// What the index has of a block that can be read.
@@ -95,7 +97,7 @@ pub(super) enum Place {
 /// What was found at the places of the pool.
 #[derive(Default)]
 pub(super) struct Pool {
-    pub(super) places: Vec<Place>,
+    pub(super) places: Places,
     /// Blocks that lie behind the file's end.
     pub(super) missing: u64,
     /// Places that were in use, and are zeros.
@@ -109,7 +111,7 @@ pub(super) struct Pool {
     /// Places of the threads' blocks, by thread, oldest first.
     order: Vec<u32>,
     /// Of each place the words up to what is committed, if they are kept.
-    pub(super) kept: Vec<Option<Arc<[u64]>>>,
+    pub(super) kept: HashMap<u32, Arc<[u64]>>,
     /// The last moment that a record speaks of.
     pub(super) last_ticks: u64,
     /// How many entries there are, at most.
@@ -119,17 +121,17 @@ pub(super) struct Pool {
 impl Pool {
     /// The blocks that can be read, in the order of their places.
     pub(super) fn blocks(&self) -> impl Iterator<Item = &Block> {
-        self.places.iter().filter_map(as_block)
+        self.places.iter().filter_map(|(_, place)| as_block(place))
     }
 
     /// The block at a place of [`Pool::chain`].
     pub(super) fn block(&self, index: u32) -> Option<&Block> {
-        as_block(self.places.get(index as usize)?)
+        as_block(self.places.get(index)?)
     }
 
     /// The same, to note what became of it.
     pub(super) fn block_mut(&mut self, index: u32) -> Option<&mut Block> {
-        match self.places.get_mut(index as usize)? {
+        match self.places.get_mut(index)? {
             Place::Block(block) => Some(block),
             _ => None,
         }
@@ -144,7 +146,7 @@ impl Pool {
 
     /// What was kept of a block.
     pub(super) fn kept(&self, index: u32) -> Option<&Arc<[u64]>> {
-        self.kept.get(index as usize)?.as_ref()
+        self.kept.get(&index)
     }
 
     /// The threads by number, each with where its blocks are in the order.
@@ -168,7 +170,7 @@ impl Pool {
 
     /// The totals of threads that are gone, by place.
     pub(super) fn retired(&self) -> impl Iterator<Item = Retired> {
-        self.places.iter().filter_map(|place| match place {
+        self.places.iter().filter_map(|(_, place)| match place {
             Place::Taken(retired) => Some(*retired),
             Place::Block(block) => Some(block.retired),
             Place::Free | Place::Damaged => None,
@@ -180,7 +182,7 @@ impl Pool {
         let damaged = self
             .places
             .iter()
-            .filter(|place| matches!(place, Place::Damaged))
+            .filter(|(_, place)| matches!(place, Place::Damaged))
             .count();
         let counted = self.vanished.saturating_add(damaged as u64);
         self.missing.saturating_add(counted)
@@ -198,7 +200,7 @@ impl Pool {
     /// Whether what was found at a place was there before the block with this sequence
     /// number was taken.
     pub(super) fn is_older(&self, index: u32, sequence: u64) -> bool {
-        let place = self.places.get(index as usize);
+        let place = self.places.get(index);
         place.is_some_and(|place| match place {
             Place::Free => true,
             Place::Block(block) => block.sequence < sequence,
@@ -213,25 +215,22 @@ impl Pool {
 
     /// Whether what lay at `index` is lost to damage.
     pub(super) fn is_lost(&self, index: u32) -> bool {
-        let in_file = self.places.get(index as usize);
+        let in_file = self.places.get(index);
         in_file.map_or(self.missing > 0, |place| matches!(place, Place::Damaged))
     }
 
     /// Nothing yet, of so many places.
-    pub(super) fn new(places: usize, keep: bool) -> Pool {
+    pub(super) fn free(places: u32) -> Pool {
         Pool {
-            places: std::iter::repeat_with(|| Place::Free)
-                .take(places)
-                .collect(),
-            kept: if keep { vec![None; places] } else { Vec::new() },
+            places: Places::free(places),
             ..Pool::default()
         }
     }
 
     /// Takes in what was found at the places behind these.
-    pub(super) fn append(&mut self, mut other: Pool) {
-        self.places.append(&mut other.places);
-        self.kept.append(&mut other.kept);
+    pub(super) fn append(&mut self, other: Pool) {
+        self.places.append(other.places);
+        self.kept.extend(other.kept);
         self.last_ticks = self.last_ticks.max(other.last_ticks);
         self.entries += other.entries;
     }
@@ -249,8 +248,7 @@ impl Pool {
     /// A place that a block points to was used, and is never free again: zeros there
     /// are damage.
     fn expose_zeroed(&mut self) {
-        let zeroed =
-            |places: &[Place], index: u32| matches!(places.get(index as usize), Some(Place::Free));
+        let zeroed = |places: &Places, index: u32| matches!(places.get(index), Some(Place::Free));
         let used: Vec<u32> = self
             .blocks()
             .flat_map(Block::neighbours)
@@ -258,7 +256,7 @@ impl Pool {
             .filter(|&index| zeroed(&self.places, index))
             .collect();
         for index in used {
-            self.places[index as usize] = Place::Damaged;
+            self.places.put(index, Place::Damaged);
         }
     }
 
@@ -266,37 +264,38 @@ impl Pool {
     /// damage.
     fn expose_vanished(&mut self, used: u64) {
         let there = self.places.iter();
-        let there = there.filter(|place| !matches!(place, Place::Free)).count();
-        self.vanished = used
-            .saturating_sub(there as u64)
-            .min(self.places.len() as u64);
+        let there = there.filter(|(_, place)| !matches!(place, Place::Free));
+        let vanished = used.saturating_sub(there.count() as u64);
+        self.vanished = vanished.min(self.places.len().into());
     }
 
     /// The places that are damaged.
     pub(super) fn damaged(&self) -> Vec<u32> {
-        let places = (0..).zip(&self.places);
+        let places = self.places.iter();
         let damaged = places.filter(|(_, place)| matches!(place, Place::Damaged));
         damaged.map(|(index, _)| index).collect()
     }
 
     /// A sequence number is given once: of two blocks with the same, the second is damage.
     fn expose_duplicates(&mut self) {
-        let mut found: Vec<(u64, u32)> = (0..)
-            .zip(&self.places)
+        let mut found: Vec<(u64, u32)> = self
+            .places
+            .iter()
             .filter_map(|(index, place)| Some((as_block(place)?.sequence, index)))
             .collect();
         found.sort_unstable();
         for pair in found.windows(2) {
             if pair[0].0 == pair[1].0 {
-                self.places[pair[1].1 as usize] = Place::Damaged;
+                self.places.put(pair[1].1, Place::Damaged);
             }
         }
         self.sequences = found.into_iter().map(|(sequence, _)| sequence).collect();
     }
 
     fn put_in_order(&mut self) {
-        let mut order: Vec<(u32, u64, u32)> = (0..)
-            .zip(&self.places)
+        let mut order: Vec<(u32, u64, u32)> = self
+            .places
+            .iter()
             .filter_map(|(index, place)| Some((as_block(place)?, index)))
             .filter(|(block, _)| block.kind == Kind::Records)
             .map(|(block, index)| (block.thread, block.sequence, index))

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::file::{File, Mended};
 use super::mend::{self, Budget, Effort, Known, Outcome};
-use super::pool::{Block, Place, Pool, as_block};
+use super::pool::{Block, Place, Pool};
 use super::{Error, Source, replay};
 use crate::block::{
     self, HEADER_BYTES, HEADER_WORDS, Kind, Next, Retired, State, THREAD_NAME_BYTES, word,
@@ -58,8 +58,8 @@ pub(super) struct Survey {
     pub(super) sites: HashMap<u64, Arc<CallSite>>,
     /// By the numbers of threads, what their newest blocks say.
     pub(super) owners: HashMap<u32, Owner>,
-    /// Of each place.
-    samples: Vec<Sample>,
+    /// Of places at which there was a block.
+    samples: Vec<(u32, Sample)>,
 }
 
 impl Survey {
@@ -84,8 +84,8 @@ impl Survey {
 
     /// All clock samples that blocks hold.
     pub(super) fn samples(&self, pool: &Pool) -> impl Iterator<Item = Sample> {
-        let places = pool.places.iter().zip(&self.samples);
-        let samples = places.filter_map(|(place, sample)| as_block(place).map(|_| *sample));
+        let samples = self.samples.iter();
+        let samples = samples.filter_map(|&(index, sample)| pool.block(index).map(|_| sample));
         // Of a header that was made out again it may not be known.
         samples.filter(|&sample| sample != Sample::default())
     }
@@ -115,15 +115,20 @@ pub(super) fn scan<S: Source + ?Sized>(
     let there = file.places();
     // Before the places are looked at: a living process uses more of them meanwhile.
     let used = file.totals()?[totals::PLACES_USED];
-    let firsts = (0..there).step_by(PLACES_A_PART as usize);
     let part = |first| Part {
-        scan: Scan::new(file, keep, first),
+        scan: Scan::new(file, keep),
         places: first..there.min(first + PLACES_A_PART),
         looked: None,
     };
-    let mut parts: Vec<Part<'_, '_, S>> = firsts.map(part).collect();
+    let mut parts: Vec<Part<'_, '_, S>> = Vec::new();
+    let mut next = 0;
+    while let Some(first) = file.held_from(next)?.filter(|&first| first < there) {
+        parts.push(part(first));
+        next = first + PLACES_A_PART;
+    }
     look(&mut parts);
-    let mut scan = Scan::new(file, keep, 0);
+    let mut scan = Scan::new(file, keep);
+    scan.pool = Pool::free(there);
     for mut part in parts {
         if part.looked.is_none() {
             part.look();
@@ -155,8 +160,6 @@ fn is_same_life(a: &[u64], b: &[u64]) -> bool {
 struct Scan<'f, 's, S: ?Sized> {
     file: &'f File<'s, S>,
     keep: bool,
-    /// The first of its places.
-    first: u32,
     /// The block that is looked at.
     words: Vec<u64>,
     pool: Pool,
@@ -164,11 +167,10 @@ struct Scan<'f, 's, S: ?Sized> {
 }
 
 impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
-    fn new(file: &'f File<'s, S>, keep: bool, first: u32) -> Self {
+    fn new(file: &'f File<'s, S>, keep: bool) -> Self {
         Scan {
             file,
             keep,
-            first,
             words: Vec::new(),
             pool: Pool::default(),
             survey: Survey::default(),
@@ -182,8 +184,6 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
     }
 
     fn look(&mut self, places: Range<u32>) -> Result<(), Error> {
-        self.pool = Pool::new(places.len(), self.keep);
-        self.survey.samples = vec![Sample::default(); places.len()];
         let there = places.end;
         let mut words = vec![0; BLOCKS_A_READ as usize * BLOCK_WORDS];
         for first in places.step_by(BLOCKS_A_READ as usize) {
@@ -202,7 +202,7 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
     /// Whether what was read of a place once can be believed: it passes its check, and
     /// where it will not be read again, so do all of its records.
     fn is_believed(&self, index: u32) -> bool {
-        let block = self.pool.block(index - self.first);
+        let block = self.pool.block(index);
         !self.keep || block.is_none_or(|block| block.is_sound)
     }
 
@@ -243,11 +243,8 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
     }
 
     fn put(&mut self, index: u32, place: Place) {
-        let at = (index - self.first) as usize;
-        self.pool.places[at] = place;
-        if let Some(kept) = self.pool.kept.get_mut(at) {
-            *kept = None;
-        }
+        self.pool.places.put(index, place);
+        self.pool.kept.remove(&index);
     }
 
     /// Takes in what lies at a place, and tells whether it is in order.
@@ -293,9 +290,8 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
         (block.first_ticks, block.is_sound) = self.survey(words, key, block.kind);
         self.note(index, &header);
         self.put(index, Place::Block(block));
-        let at = (index - self.first) as usize;
-        if let Some(kept) = self.pool.kept.get_mut(at) {
-            *kept = Some(words.into());
+        if self.keep {
+            self.pool.kept.insert(index, words.into());
         }
         true
     }
@@ -313,7 +309,7 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
     fn mend(&mut self) -> Result<HashMap<u32, Mended>, Error> {
         let mut mended = HashMap::new();
         let mut damaged = self.pool.damaged();
-        let mut budget = Budget::new(self.pool.places.len() as u32);
+        let mut budget = Budget::new(self.pool.places.iter().count() as u32);
         let mut is_news = true;
         for effort in mend::ROUNDS {
             // What was made out tells of others; where nothing was, the same is not asked again.
@@ -397,7 +393,10 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
 
     /// Notes what the header says of the thread and of the time.
     fn note(&mut self, index: u32, header: &block::Header) {
-        self.survey.samples[(index - self.first) as usize] = header.clocks;
+        let samples = &mut self.survey.samples;
+        // What is looked at once more is in the place of what was seen before.
+        samples.pop_if(|(before, _)| *before == index);
+        samples.push((index, header.clocks));
         if header.kind == Kind::Records {
             let owner = Owner {
                 sequence: header.sequence,
@@ -414,7 +413,7 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
     /// found: they were written while the scan was under way.
     fn look_again(&mut self) -> Result<(), Error> {
         let older = |pool: &Pool, (sequence, index): (u64, u32)| {
-            let place = pool.places.get(index as usize);
+            let place = pool.places.get(index);
             matches!(place, Some(Place::Taken(_))) || pool.is_older(index, sequence)
         };
         let mut wanted: Vec<(u64, u32)> = self

@@ -196,7 +196,7 @@ impl Known {
             let describe = |words: &[u64]| self.learn_record(Kind::Description, words, file);
             incident::decode(&page, file.header.recording, describe);
         }
-        for slot in file.slots(1).into_iter().flatten() {
+        for slot in file.slots(1 << 8)?.into_iter().flatten() {
             if let Some((id, words)) = slot_at(file, slot)? {
                 self.learn_slot(&words, id, file.header.recording);
             }

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use super::file::File;
 use super::timeline::Timeline;
 use super::{CONTEXT_MAX, ENTRIES_AROUND, Error, Source, Span};
-use crate::header::Layout;
 use crate::record::Kind;
 use crate::span::{self, SLOT_BYTES, SLOT_WORDS, SpanId, word};
 use crate::value::{self, Field};
@@ -167,7 +166,7 @@ impl Spans<'_> {
     ) -> Result<u64, Error> {
         let mut damaged = 0;
         let mut buffer = vec![0; SLOTS_A_READ as usize * SLOT_BYTES];
-        for slots in file.slots(SLOTS_A_READ) {
+        for slots in file.slots(SLOTS_A_READ)? {
             let buffer = &mut buffer[..slots.len() * SLOT_BYTES];
             let found = file.read_slots(buffer, slots.start)?;
             for (slot, bytes) in slots.zip(buffer[..found].chunks_exact(SLOT_BYTES)) {
@@ -459,5 +458,3 @@ fn copy_slot<S: Source + ?Sized>(
     }
     Ok(None)
 }
-
-const _: () = assert!(Layout::SPANS_OFFSET.is_multiple_of(SLOT_BYTES as u64));
