@@ -159,7 +159,6 @@ impl<'p> Stepper<'p> {
         let options = Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
         ptrace::setoptions(pid, options).expect("options");
         let vdso = mapped(pid, |line| line.ends_with("[vdso]"));
-
         let eye = Eye::new(victim.directory().to_owned());
         Stepper {
             threads: HashMap::from([(pid, Thread::new(false))]),
@@ -218,7 +217,8 @@ impl<'p> Stepper<'p> {
             WaitStatus::PtraceEvent(..) => Stop::Clone,
             other => panic!("no stop: {other:?}"),
         };
-        if before.is_stepped && !is_new {
+        let is_step = matches!(stop, Stop::Step | Stop::Mark(_)) && !is_new;
+        if before.is_stepped && is_step {
             self.figures().instructions += 1;
             self.looks_after(thread, before);
         }

@@ -1,7 +1,4 @@
 //! Dead after any one instruction: what a reader finds then is whole.
-//!
-//! Some scenes take long, since most of their instructions are not the recorder's:
-//! `TTLOG_TESTS_STEPS=all` has them stepped too.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -31,17 +28,9 @@ fn played(
     }
 }
 
-fn scenes() -> impl Iterator<Item = Scene> {
-    let all = std::env::var("TTLOG_TESTS_STEPS").is_ok_and(|which| which == "all");
-    let takes_long = |scene: &Scene| matches!(scene, Scene::Terminate | Scene::Panic);
-    SCENES
-        .into_iter()
-        .filter(move |scene| all || !takes_long(scene))
-}
-
 fn dies_after_every_instruction(adapter: Adapter) {
     let mut instructions = 0;
-    for scene in scenes() {
+    for scene in SCENES {
         let go_on = &mut |_: &Figures| Continue(());
         let Some(seen) = played(STEPPED.as_ref(), scene, adapter, None, go_on) else {
             return;
@@ -60,7 +49,7 @@ fn dies_after_every_instruction(adapter: Adapter) {
             instructions += figures.instructions;
         }
     }
-    assert!(instructions > 400_000, "{instructions}");
+    assert!(instructions > 1_000_000, "{instructions}");
 }
 
 #[test]

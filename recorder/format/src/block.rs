@@ -559,4 +559,51 @@ pub(crate) mod tests {
         assert_eq!(decode(&[0; 3]), State::Damaged);
         assert_eq!(decode(&[0; BLOCK_WORDS]), State::Free);
     }
+
+    #[test]
+    fn every_commit_word_comes_back_or_is_none() {
+        let header = header();
+        let mut words = header.encode(0);
+        let mut read = |number| {
+            words[word::COMMIT] = header.key().guard(number);
+            committed(&words, header.key())
+        };
+        for bytes in 0..=u32::from(u16::MAX) {
+            let is_one = (192..=4096).contains(&bytes) && bytes % 8 == 0;
+            for events in [0, 1, 40, 1 << 15, u32::from(u16::MAX)] {
+                let whole = Commit {
+                    bytes: bytes as usize,
+                    events,
+                };
+                let said = read(commit(bytes as usize, events));
+                assert_eq!(said, is_one.then_some(whole), "{bytes} {events}");
+            }
+        }
+        for events in 0..=u32::from(u16::MAX) {
+            for bytes in [192, 200, 4088, 4096] {
+                let said = read(commit(bytes, events));
+                assert_eq!(said, Some(Commit { bytes, events }));
+            }
+        }
+    }
+
+    #[test]
+    fn every_next_block_comes_back_but_those_that_no_pool_has() {
+        let header = header();
+        let mut words = header.encode(0);
+        let near_the_end = u32::MAX - 10..=u32::MAX;
+        for index in (0..1 << 16)
+            .chain((16..32).map(|bit| 1 << bit))
+            .chain(near_the_end)
+        {
+            words[word::NEXT] = header.key().guard(Next::At(index).encode());
+            // The last two numbers are taken: by the end, and by what stands before it.
+            let told = index.min(u32::MAX - 2);
+            assert_eq!(next(&words, header.key()), Some(Next::At(told)));
+        }
+        for ended in [Next::None, Next::Ended] {
+            words[word::NEXT] = header.key().guard(ended.encode());
+            assert_eq!(next(&words, header.key()), Some(ended));
+        }
+    }
 }

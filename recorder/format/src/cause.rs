@@ -339,4 +339,32 @@ mod tests {
         let places: Vec<usize> = (0..12).map(place).collect();
         assert_eq!(places, [0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7]);
     }
+
+    #[test]
+    fn the_first_four_stay_and_the_last_four_take_turns_in_places_of_their_own() {
+        use crate::header::{HEAD_BYTES, INCIDENT_BYTES, INCIDENTS_OFFSET};
+        use crate::incident;
+
+        let numbers = (0..1000).chain(u64::MAX - 1000..=u64::MAX);
+        for number in numbers {
+            let place = place(number);
+            assert!(place < CAUSES);
+            assert_eq!(place, incident::place(number));
+            let is_first = number < 4;
+            assert_eq!(is_first, place < 4);
+            // Whoever had it before came four earlier, and was no first one.
+            let before = number.checked_sub(4).filter(|&before| before >= 4);
+            assert!(before.is_none_or(|before| super::place(before) == place));
+            let newer = number.saturating_add(1)..=number.saturating_add(3);
+            let mut others = newer.filter(|&newer| newer > number && number >= 4);
+            assert!(others.all(|other| super::place(other) != place));
+        }
+        let mut end = (CAUSES_OFFSET, INCIDENTS_OFFSET);
+        for place in 0..CAUSES {
+            assert_eq!((offset(place), incident::offset(place)), end);
+            end.0 += 8 * CAUSE_WORDS as u64;
+            end.1 += INCIDENT_BYTES;
+        }
+        assert!(end.0 <= INCIDENTS_OFFSET && end.1 <= HEAD_BYTES);
+    }
 }

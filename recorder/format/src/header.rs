@@ -611,4 +611,99 @@ mod tests {
             layout.pool_offset() + (10 << 20) + 4096
         );
     }
+
+    /// Every region of a layout: where it begins, and the first byte behind it.
+    fn regions(layout: Layout) -> [(u64, u64); 7] {
+        let header = HEADER_BYTES as u64;
+        [
+            (0, header),
+            (TOTALS_OFFSET, TOTALS_OFFSET + 4096),
+            (CAUSES_OFFSET, CAUSES_OFFSET + 4096),
+            (
+                INCIDENTS_OFFSET,
+                INCIDENTS_OFFSET + INCIDENTS * INCIDENT_BYTES,
+            ),
+            (
+                Layout::SPANS_OFFSET,
+                Layout::SPANS_OFFSET + layout.spans_bytes(),
+            ),
+            (layout.pool_offset(), layout.copy_offset()),
+            (layout.copy_offset(), layout.file_bytes()),
+        ]
+    }
+
+    /// Numbers of slots or blocks at which something might change.
+    fn boundaries() -> impl Iterator<Item = u32> + Clone {
+        let powers = (0..32).map(|bit| 1u32 << bit);
+        let around = powers.flat_map(|power| [power - 1, power, power.saturating_add(1)]);
+        around.chain([u32::MAX - 1, u32::MAX])
+    }
+
+    #[test]
+    fn the_regions_of_every_layout_lie_one_behind_the_other_without_a_gap() {
+        for span_slots in boundaries() {
+            for blocks in boundaries() {
+                let layout = Layout { span_slots, blocks };
+                let regions = regions(layout);
+                let mut end = 0;
+                for (from, to) in regions {
+                    assert!(from == end && to >= from, "{layout:?}: {regions:?}");
+                    end = to;
+                }
+                // No sum has wrapped around.
+                let spans = (u128::from(span_slots) * 256).next_multiple_of(65536);
+                let whole = 65536 + spans + u128::from(blocks) * 4096 + 4096;
+                assert_eq!(u128::from(layout.file_bytes()), whole, "{layout:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_slot_and_every_block_lies_in_its_region_and_in_no_other_ones_place() {
+        let lie_in =
+            |offsets: &mut dyn Iterator<Item = u64>, bytes: u64, (from, to): (u64, u64)| {
+                let mut end = from;
+                for offset in offsets {
+                    assert_eq!(offset, end, "a gap, or two in one place");
+                    end = offset + bytes;
+                    assert!(end <= to, "{offset} is not within {from} to {to}");
+                }
+            };
+        for count in 0..=1030 {
+            let layout = Layout {
+                span_slots: count,
+                blocks: count,
+            };
+            let [.., spans, pool, _] = regions(layout);
+            let slots = &mut (0..count).map(|slot| layout.slot_offset(slot));
+            lie_in(slots, span::SLOT_BYTES as u64, spans);
+            let blocks = &mut (0..count).map(|index| layout.block_offset(index));
+            lie_in(blocks, BLOCK_BYTES as u64, pool);
+            assert_eq!(layout.block_offset(count), layout.copy_offset());
+        }
+        for count in boundaries().filter(|&count| count > 0) {
+            let layout = Layout {
+                span_slots: count,
+                blocks: count,
+            };
+            let [.., spans, pool, _] = regions(layout);
+            let last = layout.slot_offset(count - 1);
+            assert!((spans.0..spans.1).contains(&last) && last + 256 <= spans.1);
+            assert_eq!(layout.block_offset(count - 1) + 4096, pool.1);
+        }
+    }
+
+    #[test]
+    fn totals_and_samples_have_places_of_their_own_in_their_page() {
+        let totals = (0..totals::WORDS as u64).map(|which| (TOTALS_OFFSET + 8 * which, 8));
+        let bytes = 8 * newest::WORDS as u64;
+        let samples =
+            (0..newest::PLACES as u64).map(|place| (newest::OFFSET + place * bytes, bytes));
+        let mut end = TOTALS_OFFSET;
+        for (offset, bytes) in totals.chain(samples) {
+            assert!(offset >= end);
+            end = offset + bytes;
+        }
+        assert!(end <= CAUSES_OFFSET);
+    }
 }

@@ -323,4 +323,40 @@ mod tests {
             prop_assert_eq!(Walk::new(&area, Key::of_block(5, 6, 7, Block::Records), 0, 512).count(), 0);
         }
     }
+
+    #[test]
+    fn every_record_at_every_position_is_found_there_and_ends_where_the_next_begins() {
+        let key = Key::of_span(1, 2);
+        let kinds = [Kind::Event, Kind::SpanExit];
+        for (position, kind) in (0..BLOCK_WORDS).flat_map(|at| kinds.map(|kind| (at, kind))) {
+            // All lengths near the ends of what there is room for, and some between.
+            let (least, room) = (RECORD_MIN_WORDS + 1, BLOCK_WORDS - position);
+            let lengths = (least..least + 4).chain((least..room).step_by(61));
+            let lengths = lengths.chain(room.saturating_sub(2)..=room + 2);
+            for len in lengths.filter(|&len| len >= least && len < 1 << 10) {
+                let mut area = vec![0; BLOCK_WORDS.max(position + len)];
+                area[position] = header(kind, len);
+                seal_in_place(&mut area[position..position + len], position, key);
+                area.truncate(BLOCK_WORDS);
+                let found = at(&area, position, key);
+                assert_eq!(found.is_some(), len <= room, "{len} words at {position}");
+                if let Some(found) = found {
+                    assert_eq!((found.end(), found.kind), (position + len, kind));
+                    let mut walk = Walk::new(&area, key, position, position + len);
+                    assert_eq!(walk.by_ref().count(), 1);
+                    assert!(!walk.damaged());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_length_and_every_kind_comes_back_from_a_header() {
+        for kind in (0..=u8::MAX).filter_map(Kind::from_u8) {
+            for len in 0..1 << 10 {
+                let header = seal(header(kind, len), (1 << crate::check::CHECK_BITS) - 1);
+                assert_eq!((words(header), super::kind(header)), (len, Some(kind)));
+            }
+        }
+    }
 }

@@ -8,6 +8,13 @@ use ttlog_format::clock::{Sample, Source};
 
 const KERNELS_CHOICE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
 
+/// The clock that goes on in a suspended machine. An interpreter has none.
+const BOOTTIME: ClockId = if cfg!(miri) {
+    ClockId::Monotonic
+} else {
+    ClockId::Boottime
+};
+
 /// The clock of a recording.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -49,7 +56,7 @@ impl Clock {
         Sample {
             ticks: self.ticks(),
             monotonic_ns: nanoseconds(ClockId::Monotonic),
-            boottime_ns: nanoseconds(ClockId::Boottime),
+            boottime_ns: nanoseconds(BOOTTIME),
             wall_ns: nanoseconds(ClockId::Realtime),
         }
     }

@@ -292,3 +292,63 @@ impl Sentinel {
         self.0.load(0, Ordering::Relaxed) == 0
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use ttlog_format::record::Kind;
+
+    const WORDS: usize = 40;
+    const OLD: u64 = 0x5555_5555_5555_5555;
+
+    fn words_of(memory: &Memory) -> Vec<u64> {
+        (0..WORDS)
+            .map(|word| memory.load(word, Ordering::Relaxed))
+            .collect()
+    }
+
+    #[test]
+    fn a_record_is_stored_in_whole_where_it_has_room_and_else_not_at_all() {
+        let key = Key::of_span(1, 2);
+        let places = (0..WORDS + 2).chain([usize::MAX - 1, usize::MAX]);
+        for (at, len) in places.flat_map(|at| (0..WORDS + 2).map(move |len| (at, len))) {
+            let memory = Memory::heap(WORDS);
+            (0..WORDS).for_each(|word| memory.store(word, OLD));
+            let mut words = vec![7; len];
+            if let Some(first) = words.first_mut() {
+                *first = record::header(Kind::Event, len);
+            }
+            memory.store_record(at, &words, key, 9);
+            let mut expected = vec![OLD; WORDS];
+            if let Some(place) = at
+                .checked_add(len)
+                .and_then(|end| expected.get_mut(at..end))
+            {
+                place.copy_from_slice(&words);
+                // What the recorder fuses into the copy, done in two steps.
+                let (mut area, len) = (vec![0; 9], len.min(1));
+                area.extend_from_slice(place);
+                record::seal_in_place(&mut area[9..], 9, key);
+                place[..len].copy_from_slice(&area[9..9 + len]);
+            }
+            assert_eq!(words_of(&memory), expected, "{len} words at {at}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_not_there_is_neither_stored_nor_loaded() {
+        let memory = Memory::heap(WORDS);
+        for word in (0..2 * WORDS).chain([usize::MAX / 8, usize::MAX / 8 + 1, usize::MAX]) {
+            memory.store(word, OLD);
+            memory.publish(word, OLD);
+            memory.raise(word, OLD);
+            let there = if word < WORDS { OLD } else { 0 };
+            assert_eq!(memory.load(word, Ordering::Relaxed), there);
+        }
+        assert_eq!(words_of(&memory), [OLD; WORDS]);
+        let base = memory.base as usize;
+        let offsets = [base - 1, base, base + 8 * WORDS - 1, base + 8 * WORDS];
+        let found = offsets.map(|address| memory.offset_of(address));
+        assert_eq!(found, [None, Some(0), Some(8 * WORDS - 1), None]);
+    }
+}

@@ -38,7 +38,9 @@ use crate::linux::sync::{Number, Ordering, fence};
 use loom::cell::UnsafeCell;
 use ttlog_format::block::{self, HEADER_WORDS, Header, Retired, State, word};
 use ttlog_format::clock::Sample;
+use ttlog_format::header::{self, Layout, TOTALS_OFFSET, totals};
 use ttlog_format::record::{self, Kind, Walk};
+use ttlog_format::salvage::{Recording, Source, salvage};
 use ttlog_format::span::{self, SLOT_WORDS, SpanId};
 use ttlog_format::value;
 
@@ -481,4 +483,44 @@ fn copy_slot(spans: &Spans, memory: &Memory, old: SpanId, tally: &Tally) {
     assert!(!walk.damaged(), "a mixed slot");
     assert_eq!(records, [[1, 2, old.to_u64(), 0]]);
     tally.count("whole");
+}
+
+#[test]
+fn of_two_that_take_and_one_that_ends_nobody_gets_what_another_has() {
+    Tally::explore(
+        |tally| {
+            let held = Held::new(2);
+            let [ending, full] = std::array::from_fn(|_| held.take(tally).expect("there are two"));
+            let taker = {
+                let (held, tally) = (Rc::clone(&held), tally.clone());
+                loom::thread::spawn(move || held.take(&tally))
+            };
+            let ender = {
+                let held = Rc::clone(&held);
+                loom::thread::spawn(move || {
+                    held.let_go(ending);
+                    held.pool.end(ending, 1, 3, 0);
+                })
+            };
+            held.let_go(full);
+            held.pool.fill(full);
+            let own = held.take(tally);
+            let taken = taker.join().unwrap();
+            ender.join().unwrap();
+            tally.count(match (own, taken) {
+                (Some(_), Some(_)) => "both",
+                (None, None) => panic!("one block was free all the time"),
+                _ => "one of them",
+            });
+        },
+        &["both", "one of them", "its last words"],
+    );
+}
+
+#[cfg(ttlog_seeded)]
+#[test]
+#[should_panic = "a block held twice"]
+fn the_model_finds_a_block_that_is_taken_twice() {
+    sow(Bug::TakenTwice);
+    of_two_that_take_and_one_that_ends_nobody_gets_what_another_has();
 }

@@ -450,4 +450,71 @@ mod tests {
         assert_eq!(kinds.len(), 1 + (OPENING_ROOM - 5) / 4);
         assert!(!walk.damaged());
     }
+
+    #[test]
+    fn a_slot_lies_where_the_layout_says_and_the_next_hint_is_its_neighbour() {
+        let layout = Layout {
+            span_slots: 1 << 24,
+            blocks: 0,
+        };
+        let slots = (0..1 << 12).chain((12..24).flat_map(|bit| [(1 << bit) - 1, 1 << bit]));
+        for slot in slots {
+            assert_eq!(base(slot) as u64 * 8, layout.slot_offset(slot));
+            let generations = [1, 2, 7, (1 << 36) - 1, (1 << 36) + 1, (1 << 37) - 1];
+            for generation in generations {
+                let next = after(slot, generation);
+                let group = u64::from(slot) / 8;
+                assert_eq!(next / 8, group, "it stays among eight");
+                assert_ne!(next, u64::from(slot));
+            }
+            // Eight take turns until they have no ids any more.
+            let mut seen: Vec<u64> = vec![slot.into()];
+            (1..8).for_each(|_| seen.push(after(seen[seen.len() - 1] as u32, 1)));
+            seen.sort_unstable();
+            let group = u64::from(slot) / 8 * 8;
+            assert_eq!(seen, (group..group + 8).collect::<Vec<_>>());
+            assert_eq!(after(slot, 1 << 36), u64::from(slot) + 1);
+        }
+    }
+
+    #[test]
+    fn what_is_written_to_a_slot_stays_in_it_however_long_it_is() {
+        for values in 0..=SLOT_WORDS + 4 {
+            let slots = Layout::SPANS_OFFSET as usize / 8;
+            let memory = Memory::heap(slots + 3 * SLOT_WORDS);
+            let spans = Spans::new(3).unwrap();
+            let hint = Number::new(1);
+            let mut words = vec![
+                record::header(record::Kind::SpanOpen, 6 + values),
+                1,
+                2,
+                0,
+                0,
+            ];
+            words.extend((0..values).map(|n| value::head(n as u8, value::Kind::U32, n as u32)));
+            let opening = Opening {
+                words: &mut words,
+                site: 3,
+                parent: None,
+            };
+            let (id, _) = spans.open(&memory, 42, &hint, opening);
+            assert_eq!(id.slot(), Some(1));
+            for n in 0..12 {
+                let value = value::head(0, value::Kind::U32, n);
+                spans.values(&memory, 42, id, 5, &[value]);
+            }
+            spans.enter(&memory, id, 6, 7);
+            let others =
+                (0..slots + SLOT_WORDS).chain(slots + 2 * SLOT_WORDS..slots + 3 * SLOT_WORDS);
+            for word in others {
+                assert_eq!(memory.load(word, Ordering::Relaxed), 0, "{values} values");
+            }
+            let mut copy = [0; SLOT_WORDS];
+            let len = spans.copy(&memory, 42, id, &mut copy).unwrap();
+            let mut walk = ttlog_format::span::records(&copy[..len], 42, id);
+            assert!(walk.by_ref().count() > 0 && !walk.damaged());
+            spans.close(&memory, id);
+            assert_eq!(memory.load(slots + SLOT_WORDS, Ordering::Relaxed), 0);
+        }
+    }
 }

@@ -142,7 +142,7 @@ fn a_cut_character_is_not_given_in_part() {
 #[test]
 fn the_room_of_a_text_leaves_a_word_for_each_field_to_come() {
     for room in 0..=253 {
-        for after in 0..32 {
+        for after in 0..=255 {
             let taken = words_of(text_room(room, after));
             assert!(
                 taken + after <= room || taken == 0,

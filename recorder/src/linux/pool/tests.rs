@@ -151,12 +151,51 @@ fn the_totals_of_those_that_are_gone_go_to_the_other_pair_when_they_change() {
 }
 
 #[test]
-fn every_block_has_a_state_of_its_own() {
-    for blocks in [1, 15, 16, 17, 64, 130] {
+fn every_block_has_a_state_of_its_own_and_every_ticket_of_a_round_a_cell() {
+    for blocks in (1..=300).chain([1023, 1024, 1025, 4096]) {
         let pool = Pool::new(blocks).unwrap();
         let states = (0..blocks as usize).map(|index| pool.state(index).unwrap());
         let places: std::collections::HashSet<_> = states.map(std::ptr::from_ref).collect();
         assert_eq!(places.len(), blocks as usize);
         assert!(pool.state(blocks as usize).is_none());
+
+        let queue = pool.full();
+        let len = queue.cells.len() as u64;
+        assert!(
+            len >= 2 * u64::from(blocks),
+            "all entries have room, and as many stale ones"
+        );
+        for first in [0, 5, u64::MAX - len + 1] {
+            let cells = (first..=first + (len - 1)).map(|ticket| queue.cell(ticket));
+            let places: std::collections::HashSet<_> = cells.map(std::ptr::from_ref).collect();
+            assert_eq!(places.len() as u64, len);
+        }
     }
+}
+
+#[test]
+fn what_is_kept_for_call_sites_are_two_stretches_half_a_pool_apart() {
+    for blocks in 1..=1030 {
+        let pool = Pool::new(blocks).unwrap();
+        let blocks = blocks as usize;
+        let kept: Vec<usize> = (0..blocks).filter(|&index| pool.is_kept(index)).collect();
+        let each = blocks / BLOCKS_TO_A_PAIR;
+        let (first, second) = (0..each, blocks / 2..blocks / 2 + each);
+        assert_eq!(kept, first.chain(second).collect::<Vec<_>>(), "of {blocks}");
+    }
+}
+
+#[test]
+fn an_entry_of_any_block_comes_back_and_never_looks_like_none() {
+    let most = u64::from(crate::settings::CAPACITY_MIB_MAX) << 20 >> 12;
+    let indices = (0..24).flat_map(|bit| [(1 << bit) - 1, 1 << bit]);
+    for index in indices.chain([u32::try_from((1u64 << 24) - 1).unwrap()]) {
+        for turn in (0..40).flat_map(|bit| [1 << bit, (2 << bit) - 1]) {
+            let packed = Entry { turn, index }.pack();
+            let entry = Entry::unpack(packed).unwrap();
+            assert_eq!((entry.turn, entry.index), (turn, index));
+        }
+    }
+    assert!(most <= 1 << INDEX_BITS, "every block has an index");
+    assert!(Entry::unpack(0).is_none());
 }
