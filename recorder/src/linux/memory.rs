@@ -26,7 +26,8 @@ pub(crate) struct Memory {
 enum Owner {
     Map(#[allow(dead_code, reason = "unmaps when dropped")] MmapRaw),
     #[cfg(any(test, loom))]
-    Heap(#[allow(dead_code, reason = "freed when dropped")] Box<[AtomicU64]>),
+    // No box: one that is moved says that nobody else has a pointer into it.
+    Heap(#[allow(dead_code, reason = "freed when dropped")] Vec<AtomicU64>),
 }
 
 // SAFETY: the words are atomics, and `Memory` gives access to nothing else.
@@ -48,7 +49,7 @@ impl Memory {
     /// Zeroed words on the heap, for tests and models.
     #[cfg(any(test, loom))]
     pub(crate) fn heap(words: usize) -> Memory {
-        let heap: Box<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        let heap: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
         Memory {
             base: heap.as_ptr(),
             words,
