@@ -10,7 +10,8 @@ use ttlog_format::salvage::{Recording, Span};
 use ttlog_format::site::CallSite;
 use ttlog_format::span::SpanId;
 
-use crate::shown::{ShownSpan, name_of, shown_span};
+use crate::allowance::Allowance;
+use crate::shown::{ShownSpan, brief, name_of, shown_span};
 
 /// Places for what was made last, so many that few lines make anew what another has
 /// made before.
@@ -196,6 +197,24 @@ impl Around {
         Around { lasts, words }
     }
 
+    /// The least of it, see [`brief`].
+    pub(crate) fn brief(
+        recording: &Recording,
+        innermost: SpanId,
+        push: fn(&mut Vec<u8>, &[ShownSpan<'_>], bool),
+    ) -> Around {
+        let spans: Vec<_> = brief(recording, Some(innermost)).into_iter().collect();
+        let mut words = Vec::new();
+        push(&mut words, &spans, true);
+        let lasts = 0..=u64::MAX;
+        Around { lasts, words }
+    }
+
+    /// How many bytes it says.
+    pub(crate) fn len(&self) -> usize {
+        self.words.len()
+    }
+
     /// Whether nothing of it was otherwise at `wall_ns`.
     #[inline]
     pub(crate) fn lasts_at(&self, wall_ns: u64) -> bool {
@@ -210,6 +229,51 @@ impl Around {
             self.words = Vec::new();
             self.lasts = RangeInclusive::new(1, 0);
         }
+    }
+}
+
+/// What was last said of spans around entries, and how much more may be.
+#[derive(Default)]
+pub(crate) struct Arounds {
+    again: Again<Around>,
+    allowance: Allowance,
+}
+
+impl Arounds {
+    /// Appends what `push` writes of a span and its parents, see [`Around::new`], as far as
+    /// that may be said.
+    #[inline]
+    pub(crate) fn push_around(
+        &mut self,
+        out: &mut Vec<u8>,
+        recording: &Recording,
+        innermost: SpanId,
+        wall_ns: u64,
+        push: fn(&mut Vec<u8>, &[ShownSpan<'_>], bool),
+    ) {
+        if !self.allowance.next() {
+            Around::brief(recording, innermost, push).push_to(out);
+            return;
+        }
+        let is_good = |around: &Around| around.lasts_at(wall_ns);
+        let mut made = 0;
+        let around = self.again.get(innermost.to_u64(), is_good, || {
+            let around = Around::new(recording, innermost, wall_ns, push);
+            made = around.len();
+            around
+        });
+        self.allowance.spend(around.len() + made);
+        around.push_to(out);
+    }
+
+    /// How much more may be said.
+    pub(crate) fn allowance(&mut self) -> &mut Allowance {
+        &mut self.allowance
+    }
+
+    /// Forgets what was made.
+    pub(crate) fn forget(&mut self) {
+        self.again.forget();
     }
 }
 

@@ -95,6 +95,35 @@ impl Source for Bytes {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
+
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        data_from(&self.0, offset)
+    }
+}
+
+/// Of a file that is mostly a hole, where the next of it is that is none: no recorder leaves
+/// one, and a terabyte of zeros takes minutes to read.
+#[cfg(target_os = "linux")]
+fn data_from(file: &File, offset: u64) -> io::Result<Option<u64>> {
+    use rustix::fs::{SeekFrom, seek};
+    use rustix::io::Errno;
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = file.metadata()?;
+    if metadata.blocks().saturating_mul(512) >= metadata.len() / 2 {
+        return Ok(Some(offset));
+    }
+    match seek(file, SeekFrom::Data(offset)) {
+        Ok(data) => Ok(Some(data)),
+        Err(Errno::NXIO) => Ok(None),
+        // A file system that does not know.
+        Err(_) => Ok(Some(offset)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn data_from(_: &File, offset: u64) -> io::Result<Option<u64>> {
+    Ok(Some(offset))
 }
 
 #[cfg(unix)]

@@ -471,6 +471,10 @@ fn spare(threads: &[Thread], all: &Counts) -> Vec<&'static str> {
     those(false).chain(SPARE).chain(those(true)).collect()
 }
 
+/// Threads in the table at most, the newest: a table is made in memory before it is shown.
+/// The JSON has all of them.
+const THREADS_SHOWN: usize = 4096;
+
 fn threads(opened: &Opened, width: Option<usize>) -> String {
     let recording = &opened.recording;
     let header = [
@@ -488,8 +492,14 @@ fn threads(opened: &Opened, width: Option<usize>) -> String {
         let counts = of_counts(counts).into_iter();
         [id, name].into_iter().chain(counts).chain(times).collect()
     };
-    let mut rows: Vec<Vec<String>> = Vec::with_capacity(recording.threads.len() + 1);
-    for thread in &recording.threads {
+    let left_out = recording.threads.len().saturating_sub(THREADS_SHOWN);
+    let newest = &recording.threads[left_out..];
+    let mut rows: Vec<Vec<String>> = Vec::with_capacity(newest.len() + 2);
+    if left_out > 0 {
+        let words = format!("{} before these", count(left_out as u64));
+        rows.push(vec![String::new(), words]);
+    }
+    for thread in newest {
         let times = covered(thread, recording.end_ns);
         let name = escape(thread.name.as_bytes());
         rows.push(row(thread.id.to_string(), name, &thread.counts, times));

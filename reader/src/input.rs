@@ -10,8 +10,8 @@
 //! newest is meant, as in a directory; each has an address of its own, the file's name with
 //! the recording's identity behind an `@`, which `list` shows.
 //!
-//! A file is read piece by piece, several times where need be. What comes by stdin is
-//! taken into memory first.
+//! A file is read piece by piece, several times where need be. What comes by stdin is kept
+//! first, where that can be done.
 
 use std::fs;
 use std::io::{self, Cursor, Read, Seek, Write};
@@ -35,6 +35,7 @@ use crate::find::find;
 use crate::process::{Life, Lock, Now, System};
 use crate::progress::{Progress, Watched};
 use crate::reading::Reading;
+use crate::stdin::{self, Kept};
 use crate::verdict;
 
 /// A recording, what it was read from, and what became of its process.
@@ -294,14 +295,16 @@ impl Located<'_> {
 /// Where the bytes are that are to be read.
 enum Place {
     File(Bytes),
-    /// All that came by stdin.
+    /// All that came by stdin, where it was little.
     Memory(Vec<u8>),
+    /// The same, where it was more: a file that is no recording's own.
+    Kept(Bytes),
 }
 
 /// The file that somebody has named, and which of the recordings in it, if that was named.
 fn named(argument: &Path) -> Result<(PathBuf, Place, Option<u64>), Error> {
     if argument.as_os_str() == "-" {
-        return Ok((argument.to_owned(), Place::Memory(from_stdin()?), None));
+        return Ok((argument.to_owned(), from_stdin()?, None));
     }
     let (path, id) = match of_address(argument) {
         Some((path, id)) => (path, Some(id)),
@@ -530,15 +533,14 @@ fn now(header: &Header, life: Life, system: &System) -> Now {
     }
 }
 
-/// All of stdin: a pipe cannot be read at a place.
-fn from_stdin() -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    let read = io::stdin().lock().read_to_end(&mut bytes);
-    read.map_err(|cause| Error::read(Path::new("-"), cause))?;
-    if bytes.is_empty() {
-        return Err(Error::empty(Path::new("-")));
+/// All of stdin.
+fn from_stdin() -> Result<Place, Error> {
+    let kept = stdin::keep().map_err(|cause| Error::read(Path::new("-"), cause))?;
+    match kept {
+        Kept::Memory(bytes) if bytes.is_empty() => Err(Error::empty(Path::new("-"))),
+        Kept::Memory(bytes) => Ok(Place::Memory(bytes)),
+        Kept::File(file) => Ok(Place::Kept(Bytes(file))),
     }
-    Ok(bytes)
 }
 
 /// The header at the beginning, if it is whole.
@@ -564,15 +566,22 @@ impl<T: Input> Input for Watched<'_, T> {
 impl Source for Place {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self {
-            Place::File(file) => file.read_at(buffer, offset),
+            Place::File(file) | Place::Kept(file) => file.read_at(buffer, offset),
             Place::Memory(bytes) => bytes.read_at(buffer, offset),
         }
     }
 
     fn len(&self) -> io::Result<u64> {
         match self {
-            Place::File(file) => file.len(),
+            Place::File(file) | Place::Kept(file) => file.len(),
             Place::Memory(bytes) => Source::len(bytes),
+        }
+    }
+
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        match self {
+            Place::File(file) | Place::Kept(file) => file.data_from(offset),
+            Place::Memory(bytes) => bytes.data_from(offset),
         }
     }
 }
@@ -580,7 +589,7 @@ impl Source for Place {
 impl Input for Place {
     fn reader(&self) -> io::Result<Box<dyn ReadSeek + '_>> {
         match self {
-            Place::File(file) => file.reader(),
+            Place::File(file) | Place::Kept(file) => file.reader(),
             Place::Memory(bytes) => bytes.reader(),
         }
     }
@@ -589,6 +598,7 @@ impl Input for Place {
         match self {
             Place::File(file) => file.lock(header),
             Place::Memory(bytes) => bytes.lock(header),
+            Place::Kept(_) => Lock::Unknown,
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod advice;
 mod again;
+mod allowance;
 mod cgroup;
 mod colour;
 mod columns;
@@ -50,7 +51,9 @@ mod shown;
 mod signal;
 mod spans;
 mod stats;
+mod stdin;
 mod text;
+mod unnamed;
 pub mod usage;
 mod verdict;
 mod view;

@@ -166,6 +166,10 @@ impl<T: Source> Source for Watched<'_, T> {
     fn len(&self) -> io::Result<u64> {
         self.of.len()
     }
+
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        self.of.data_from(offset)
+    }
 }
 
 impl<T: Read> Read for Watched<'_, T> {

@@ -120,8 +120,9 @@ impl Reading<'_> {
                 entry.span.into_iter().for_each(|id| self.entries.hold(id));
             }
             let entry = self.entries.told();
-            if most > 0 && entry.what.is_event() {
-                let thread = entry.thread as usize;
+            let thread = entry.thread as usize;
+            let is_known = thread < self.entries.recording().threads.len();
+            if most > 0 && is_known && entry.what.is_event() {
                 if words.len() <= thread {
                     words.resize_with(thread + 1, Words::default);
                 }

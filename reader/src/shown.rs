@@ -7,7 +7,10 @@ use std::borrow::Cow;
 
 use ttlog_format::salvage::{Entry, Recording, Span, Thread, What};
 use ttlog_format::site::{CallSite, Level};
+use ttlog_format::span::SpanId;
 use ttlog_format::value::{Borrowed, Text, Value};
+
+use crate::allowance::Allowance;
 
 /// A value under its name.
 pub(crate) type Named<'a> = (Cow<'a, str>, Value<Borrowed<'a>>);
@@ -53,7 +56,6 @@ pub(crate) struct ShownSpan<'a> {
 impl<'a> Shown<'a> {
     /// What is shown of `entry`.
     pub(crate) fn new(recording: &'a Recording, entry: &'a Entry) -> Shown<'a> {
-        let site = recording.sites.get(&entry.site).map(|site| &**site);
         let context = recording.context(entry.span);
         let spans_missing = match context.first() {
             Some((_, outermost)) => outermost.parent.is_some(),
@@ -62,6 +64,31 @@ impl<'a> Shown<'a> {
         let spans = context
             .iter()
             .map(|(_, span)| shown_span(recording, span, entry.wall_ns));
+        Shown::in_spans(recording, entry, spans.collect(), spans_missing)
+    }
+
+    /// The same, as far as more may be said of spans.
+    pub(crate) fn within(
+        recording: &'a Recording,
+        entry: &'a Entry,
+        allowance: &mut Allowance,
+    ) -> Shown<'a> {
+        if !allowance.next() {
+            let span = brief(recording, entry.span);
+            return Shown::in_spans(recording, entry, span.into_iter().collect(), true);
+        }
+        let shown = Shown::new(recording, entry);
+        allowance.spend(shown.spans.iter().map(ShownSpan::bytes).sum());
+        shown
+    }
+
+    fn in_spans(
+        recording: &'a Recording,
+        entry: &'a Entry,
+        spans: Vec<ShownSpan<'a>>,
+        spans_missing: bool,
+    ) -> Shown<'a> {
+        let site = recording.sites.get(&entry.site).map(|site| &**site);
         let mut shown = Shown {
             what: entry.what,
             wall_ns: entry.wall_ns,
@@ -80,7 +107,7 @@ impl<'a> Shown<'a> {
                 .map(|field| (name_of(site, field.index), field.value))
                 .collect(),
             thread: recording.threads.get(entry.thread as usize),
-            spans: spans.collect(),
+            spans,
             spans_missing,
             truncated: entry.fields.are_truncated(),
         };
@@ -111,6 +138,26 @@ impl<'a> Shown<'a> {
         let found = fields.find(|(name, _)| name == "message");
         found.map(|(_, value)| value)
     }
+}
+
+impl ShownSpan<'_> {
+    /// How much there is to say of it, about.
+    fn bytes(&self) -> usize {
+        let text = |value: &Value<Borrowed<'_>>| value.text().map_or(8, |text| text.bytes.len());
+        let fields = self.fields.iter();
+        let fields = fields.map(|(name, value)| name.len() + text(value) + 8);
+        self.name.map_or(1, str::len) + fields.sum::<usize>() + 8
+    }
+}
+
+/// The least that is shown of where an entry was: the innermost span, by its name.
+pub(crate) fn brief<'a>(recording: &'a Recording, id: Option<SpanId>) -> Option<ShownSpan<'a>> {
+    let span = recording.spans.get(&id?)?;
+    let site = recording.sites.get(&span.site).map(|site| &**site);
+    Some(ShownSpan {
+        name: site.map(|site| site.name.as_str()),
+        fields: Vec::new(),
+    })
 }
 
 /// What is shown of `span` at a moment.

@@ -35,6 +35,7 @@
 //! second; where lines are written to a terminal, too, only until the first of them: they
 //! would mix, and whoever sees lines coming needs nothing else.
 
+mod backwards;
 mod follow;
 mod lines;
 mod merged;

@@ -13,6 +13,7 @@ use ttlog_format::site::Level;
 
 use super::format::Format;
 use super::spans_of;
+use crate::allowance::Allowance;
 use crate::escape::{escape, text};
 use crate::json::word;
 use crate::shown::Shown;
@@ -33,12 +34,14 @@ const COLUMNS: [&str; 10] = [
 
 /// A table that is written to `out`.
 pub(super) struct Csv<W: Write> {
+    allowance: Allowance,
     writer: Writer<W>,
 }
 
 impl<W: Write> Csv<W> {
     pub(super) fn new(out: W) -> Csv<W> {
         Csv {
+            allowance: Allowance::default(),
             writer: Writer::from_writer(out),
         }
     }
@@ -50,7 +53,7 @@ impl<W: Write> Format for Csv<W> {
     }
 
     fn entry(&mut self, recording: &Recording, entry: &Entry) -> io::Result<()> {
-        let row = row(&Shown::new(recording, entry));
+        let row = row(&Shown::within(recording, entry, &mut self.allowance));
         Ok(self.writer.write_record(row)?)
     }
 

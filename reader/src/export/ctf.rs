@@ -20,6 +20,7 @@ use ttlog_format::value::{Borrowed, Field, Value};
 
 use super::format::{Format, Place};
 use super::spans_of;
+use crate::allowance::Allowance;
 use crate::escape::{escape, push_escaped};
 use crate::shown::Shown;
 use crate::text::push_value;
@@ -41,6 +42,7 @@ pub(super) struct Ctf<W> {
     stream: W,
     /// The numbers of event classes, by the bytes that tell them apart.
     classes: HashMap<Vec<u8>, u32>,
+    allowance: Allowance,
     begin_ns: Option<u64>,
     /// Nanoseconds since the beginning.
     now: u64,
@@ -98,6 +100,7 @@ impl<W: Write> Ctf<W> {
             metadata,
             stream,
             classes: HashMap::new(),
+            allowance: Allowance::default(),
             begin_ns: None,
             now: 0,
             packet: Packet {
@@ -218,7 +221,7 @@ impl<W: Write> Format for Ctf<W> {
 
     fn entry(&mut self, recording: &Recording, entry: &Entry) -> io::Result<()> {
         let now = self.moment(recording, entry.wall_ns)?;
-        let shown = Shown::new(recording, entry);
+        let shown = Shown::within(recording, entry, &mut self.allowance);
         let name = metadata::name(recording, entry);
         let class = self.class(entry, &shown, &name)?;
         if !self.packet.has_events() {

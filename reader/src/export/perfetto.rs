@@ -21,6 +21,7 @@ use ttlog_format::value::{Borrowed, REDACTED, Value};
 
 use super::drawn::{Argument, Drawn};
 use super::tracks::{Begin, Drawing, End, Moment, numbers};
+use crate::allowance::Allowance;
 use crate::shown::Shown;
 
 use messages::*;
@@ -42,6 +43,7 @@ pub(super) struct Perfetto<W> {
     categories: Names,
     names: Names,
     annotations: Names,
+    allowance: Allowance,
     packet: Vec<u8>,
     out: W,
 }
@@ -77,6 +79,7 @@ impl<W: Write> Perfetto<W> {
             categories: Names::default(),
             names: Names::default(),
             annotations: Names::default(),
+            allowance: Allowance::default(),
             packet: Vec::new(),
             out,
         }
@@ -337,7 +340,7 @@ impl<W: Write> Drawing for Perfetto<W> {
 
     fn event(&mut self, at: Moment<'_>, event: &Entry) -> io::Result<()> {
         let track = self.thread(event.thread)?;
-        let drawn = Drawn::event(Shown::new(at.recording, event));
+        let drawn = Drawn::event(Shown::within(at.recording, event, &mut self.allowance));
         self.write_event(TYPE_INSTANT, at, track, drawn)
     }
 

@@ -203,3 +203,18 @@ fn a_verdict_is_shown_with_all_that_is_known_of_it() {
     assert_eq!(info["verdict"]["thread"]["id"], 4712);
     assert_eq!(info["verdict"]["message"], "no\nroom");
 }
+
+#[test]
+fn of_more_threads_than_anybody_reads_the_newest_are_shown() {
+    let mut opened = opened();
+    let thread = opened.recording.threads[0].clone();
+    let number = |number: u32| ttlog_format::salvage::Thread {
+        id: 100_000 + number,
+        ..thread.clone()
+    };
+    opened.recording.threads = (0..THREADS_SHOWN as u32 + 1234).map(number).collect();
+    let table = threads(&opened, None);
+    assert!(table.contains("1,234 before these"), "{}", &table[..400]);
+    assert!(!table.contains("101233") && table.contains("101234"));
+    assert!(table.contains("105329"));
+}

@@ -13,7 +13,7 @@ use ttlog_format::value::{Borrowed, Text, Value};
 use super::{
     Json, OneLine, serialize_place, serialize_spans, serialize_thread, word, write, write_line,
 };
-use crate::again::{Again, Around, Role, Second, Words, push_digits};
+use crate::again::{Again, Arounds, Role, Second, Words, push_digits};
 use crate::escape::is_plain;
 use crate::shown::{Shown, ShownSpan};
 use crate::text::{push_integer, utc};
@@ -24,7 +24,7 @@ pub(crate) struct Lines {
     /// The moment, without what is left of its second.
     second: Second,
     sites: Again<Site>,
-    spans: Again<Around>,
+    spans: Arounds,
     threads: Again<Vec<u8>>,
     /// The recording's name as an entry of the object, where there are several.
     name: Vec<u8>,
@@ -61,7 +61,8 @@ impl Lines {
         );
         if site.is_log {
             // Writing to memory cannot fail, here and below.
-            let _ = write_line(&mut *out, &Shown::new(recording, entry));
+            let shown = Shown::within(recording, entry, self.spans.allowance());
+            let _ = write_line(&mut *out, &shown);
             self.name_last(out);
             return;
         }
@@ -71,11 +72,9 @@ impl Lines {
         match entry.span {
             None => out.extend_from_slice(br#","spans":[]"#),
             Some(id) => {
-                let is_good = |around: &Around| around.lasts_at(entry.wall_ns);
-                let around = self.spans.get(id.to_u64(), is_good, || {
-                    Around::new(recording, id, entry.wall_ns, push_spans)
-                });
-                around.push_to(out);
+                let wall_ns = entry.wall_ns;
+                self.spans
+                    .push_around(out, recording, id, wall_ns, push_spans);
             }
         }
         let thread = self.threads.get(

@@ -10,7 +10,7 @@ use ttlog_format::site::Level;
 use ttlog_format::value::{Borrowed, Field};
 
 use super::{Style, push_address, push_level, push_message, push_name, push_spans, push_value};
-use crate::again::{Again, Around, Role, Second, Words, push_digits};
+use crate::again::{Again, Arounds, Role, Second, Words, push_digits};
 use crate::colour;
 use crate::escape;
 use crate::shown::Shown;
@@ -38,7 +38,7 @@ pub(crate) struct Lines<'a> {
     /// The time of day, without what is left of its second.
     second: Second,
     sites: Again<Words>,
-    spans: Again<Around>,
+    spans: Arounds,
 }
 
 impl<'a> Lines<'a> {
@@ -51,7 +51,7 @@ impl<'a> Lines<'a> {
             name: Vec::new(),
             second: Second::default(),
             sites: Again::default(),
-            spans: Again::default(),
+            spans: Arounds::default(),
         }
     }
 
@@ -100,13 +100,10 @@ impl<'a> Lines<'a> {
         }
         let is_shown = self.detail != Detail::Words || entry.what != What::Event;
         if let Some(id) = entry.span.filter(|_| is_shown) {
-            let is_good = |around: &Around| around.lasts_at(entry.wall_ns);
-            let around = self.spans.get(id.to_u64(), is_good, || {
-                Around::new(recording, id, entry.wall_ns, push_spans)
-            });
             let (before, after) = self.style.around(colour::FAINT);
             out.extend_from_slice(before.as_bytes());
-            around.push_to(out);
+            self.spans
+                .push_around(out, recording, id, entry.wall_ns, push_spans);
             out.extend_from_slice(after.as_bytes());
         }
         match entry.what {

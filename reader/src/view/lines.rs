@@ -16,6 +16,7 @@ use std::thread::{self, Builder};
 use ttlog_format::salvage::{Entry, Recording, Span};
 use ttlog_format::span::SpanId;
 
+use super::backwards::Backwards;
 use super::{Arguments, Output};
 use crate::colour;
 use crate::error::Error;
@@ -26,7 +27,7 @@ use crate::text::{self, Detail, Style};
 const WRITTEN_BYTES: usize = 1 << 17;
 
 /// Lots that wait for their lines.
-const LOTS_WAITING: usize = 2;
+const LOTS_WAITING: usize = 1;
 
 /// Entries that passed, in the order of time, and the recordings that they are of.
 pub(super) struct Batch<'a> {
@@ -199,8 +200,8 @@ pub(super) struct Writer<'s, W> {
     days: Days,
     /// Lines that are not written yet.
     made: Vec<u8>,
-    /// Where these begin, and when that was, if the newest comes first.
-    begins: Vec<(usize, u64)>,
+    /// Those that wait for the end, if the newest comes first.
+    backwards: Backwards,
     out: W,
 }
 
@@ -228,7 +229,7 @@ impl<'s, W: Write> Writer<'s, W> {
             days: Days::new(&layout),
             layout,
             made: Vec::new(),
-            begins: Vec::new(),
+            backwards: Backwards::default(),
             out,
         }
     }
@@ -248,21 +249,20 @@ impl<'s, W: Write> Writer<'s, W> {
                 continue;
             };
             if self.layout.reverse {
-                self.begins.push((self.made.len(), entry.wall_ns));
-            } else {
-                self.days
-                    .push(&mut self.made, entry.wall_ns, self.layout.style);
+                let push = |out: &mut Vec<u8>| of.lines.push(out, recording, entry);
+                self.backwards.push(entry.wall_ns, push)?;
+                continue;
             }
+            self.days
+                .push(&mut self.made, entry.wall_ns, self.layout.style);
             of.lines.push(&mut self.made, recording, entry);
-            if self.made.len() >= WRITTEN_BYTES && !self.layout.reverse {
+            if self.made.len() >= WRITTEN_BYTES {
                 self.out.write_all(&self.made)?;
                 self.made.clear();
             }
         }
-        if !self.layout.reverse {
-            self.out.write_all(&self.made)?;
-            self.made.clear();
-        }
+        self.out.write_all(&self.made)?;
+        self.made.clear();
         if self.layout.at_once {
             self.out.flush()?;
         }
@@ -271,16 +271,14 @@ impl<'s, W: Write> Writer<'s, W> {
 
     /// Writes what had to wait for the end: of lines the newest of which comes first, all.
     fn finish(&mut self) -> io::Result<()> {
-        let mut end = self.made.len();
+        let (days, out) = (&mut self.days, &mut self.out);
         let mut day = Vec::new();
-        for &(begin, wall_ns) in self.begins.iter().rev() {
-            self.days.push(&mut day, wall_ns, self.layout.style);
-            self.out.write_all(&day)?;
-            self.out.write_all(&self.made[begin..end])?;
+        self.backwards.give(|line, wall_ns| {
             day.clear();
-            end = begin;
-        }
-        Ok(())
+            days.push(&mut day, wall_ns, self.layout.style);
+            out.write_all(&day)?;
+            out.write_all(line)
+        })
     }
 }
 

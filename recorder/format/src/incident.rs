@@ -72,12 +72,16 @@ pub struct Incident {
     /// Where: `file:line:column`, empty if it is not known.
     pub location: String,
     /// The spans that the thread was in, outermost first.
+    #[serde(deserialize_with = "crate::snapshot::at_most::<_, _, 65536>")]
     pub stack: Vec<SpanId>,
     /// Return addresses, innermost first.
+    #[serde(deserialize_with = "crate::snapshot::at_most::<_, _, 1024>")]
     pub frames: Vec<u64>,
     /// What the addresses lie in.
+    #[serde(deserialize_with = "crate::snapshot::at_most::<_, _, 1024>")]
     pub modules: Vec<Module>,
     /// The frames in words, innermost first; empty where nobody found them out.
+    #[serde(deserialize_with = "crate::snapshot::at_most::<_, _, 4096>")]
     pub symbols: Vec<String>,
 }
 

@@ -152,6 +152,7 @@ pub struct Thread {
     /// Wall-clock time of the first and last readable entry, nanoseconds since 1970.
     pub covered_ns: Option<(u64, u64)>,
     /// The spans that it was in at the end, outermost first.
+    #[serde(deserialize_with = "crate::snapshot::at_most::<_, _, 65536>")]
     pub stack: Vec<SpanId>,
     /// Whether it had ended before the process did.
     pub ended: bool,
@@ -233,6 +234,7 @@ pub struct Span {
     pub opened_ns: u64,
     /// Its fields, each with the moment (nanoseconds since 1970) at which it was
     /// recorded, in that order; a later value of a field replaces an earlier one.
+    #[serde(deserialize_with = "crate::snapshot::at_most::<_, _, 65536>")]
     pub fields: Vec<(u64, Field)>,
     /// Whether its slot in the span table holds it: it was open at the end.
     pub open: bool,
@@ -367,9 +369,9 @@ pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
     Ok(recording)
 }
 
-/// How many spans around an event are looked for, beyond any depth that a program
-/// reaches.
-const CONTEXT_MAX: usize = 1024;
+/// How many spans around an event are looked for: more say nothing more to anybody, and
+/// a recording made to be dear would have them looked for at every event.
+const CONTEXT_MAX: usize = 64;
 
 impl Recording {
     /// A span and its parents, outermost first, as far as they are known.

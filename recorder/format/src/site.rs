@@ -93,6 +93,7 @@ pub struct CallSite {
     /// Line in it, 0 if unknown.
     pub line: u32,
     /// Names of the fields; values name them by index.
+    #[serde(deserialize_with = "crate::snapshot::at_most::<_, _, 256>")]
     pub fields: Vec<String>,
 }
 

@@ -12,6 +12,7 @@
 //! Neither who writes one nor who reads one needs its events in memory: they are told
 //! one after the other, as often as it takes ([`crate::salvage::Entries`]).
 
+mod bounded;
 mod read;
 mod write;
 
@@ -26,6 +27,7 @@ use crate::salvage::{Entry, Ledger, Span, Thread};
 use crate::site::CallSite;
 use crate::verdict::Verdict;
 
+pub(crate) use bounded::at_most;
 pub use read::{Told, read, read_head};
 pub use write::{Part, write};
 
@@ -43,7 +45,7 @@ const SELF_DESCRIBED: u64 = 55799;
 
 /// Bytes that any snapshot may decompress to, and how many times its own it may
 /// beyond that: whoever repeats one event all day is well below.
-const DECOMPRESSED_MIN: u64 = 64 << 20;
+const DECOMPRESSED_MIN: u64 = 16 << 20;
 const DECOMPRESSED_RATIO: u64 = 64;
 
 /// Bytes that a head takes at most, where it alone is wanted.

@@ -73,6 +73,7 @@ pub struct Verdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// How all this is known, a clause each.
+    #[serde(deserialize_with = "crate::snapshot::at_most::<_, _, 1024>")]
     pub evidence: Vec<String>,
 }
 

@@ -493,6 +493,7 @@ mod tests {
             ];
             words.extend((0..values).map(|n| value::head(n as u8, value::Kind::U32, n as u32)));
             let opening = Opening {
+                is_plain: true,
                 words: &mut words,
                 site: 3,
                 parent: None,

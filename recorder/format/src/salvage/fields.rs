@@ -9,7 +9,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::snapshot::at_most;
 use crate::value::{self, Borrowed, Field};
+
+/// Values that an entry has at most: more words than a record has.
+const FIELDS_MAX: usize = 1024;
 
 /// The values of an entry, in their order.
 #[derive(Clone, Default)]
@@ -157,7 +161,7 @@ impl Serialize for Fields {
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
-        Vec::deserialize(deserializer).map(Fields::from)
+        at_most::<_, _, FIELDS_MAX>(deserializer).map(Fields::from)
     }
 }
 

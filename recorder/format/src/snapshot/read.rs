@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ciborium::tag::Required;
 use lz4_flex::frame::FrameDecoder;
 
+use super::bounded::{ITEM_MAX, TABLES_MAX, bytes_of};
 use super::{AnyItem, Error, FORMAT, HEAD_MAX, Head, Made, SELF_DESCRIBED, VERSION};
 use super::{DECOMPRESSED_MIN, DECOMPRESSED_RATIO};
 use crate::header::Header;
@@ -39,6 +40,10 @@ struct Reading<R: Read> {
     recording: Recording,
     made: Made,
     items: u64,
+    /// What the tables take, and may not take more of.
+    tables_bytes: usize,
+    /// Items that had no room among them.
+    passed_over: u64,
     first: Option<Entry>,
     is_over: bool,
 }
@@ -47,7 +52,7 @@ impl<R: Read> Reading<R> {
     /// Reads the tables, up to the first event.
     fn begin(bytes: R, len: u64) -> Result<Reading<R>, Error> {
         let mut input = decompressed(bytes, len);
-        let head = head(&mut input)?;
+        let head = head(&mut input.by_ref().take(HEAD_MAX))?;
         let mut reading = Reading {
             input,
             recording: Recording {
@@ -63,6 +68,8 @@ impl<R: Read> Reading<R> {
             },
             made: head.made,
             items: 0,
+            tables_bytes: 0,
+            passed_over: 0,
             first: None,
             is_over: false,
         };
@@ -76,18 +83,28 @@ impl<R: Read> Reading<R> {
             return Some(first);
         }
         while !self.is_over && !at_end(&mut self.input) {
-            let Ok(item) = ciborium::from_reader::<AnyItem, _>(&mut self.input) else {
+            let item = self.input.by_ref().take(ITEM_MAX);
+            let Ok(mut item) = ciborium::from_reader::<AnyItem, _>(item) else {
                 break;
             };
-            self.items += 1;
-            if let Some(entry) = take_in(&mut self.recording, item) {
+            if let Some(entry) = item.event.take() {
+                self.items += 1;
                 return Some(entry);
+            }
+            let bytes = self.tables_bytes.saturating_add(bytes_of(&item));
+            if bytes <= TABLES_MAX {
+                self.items += 1;
+                self.tables_bytes = bytes;
+                take_in(&mut self.recording, item);
+            } else {
+                self.passed_over += 1;
             }
         }
         if !self.is_over {
             self.is_over = true;
             let ledger = &mut self.recording.ledger;
-            ledger.missing_items = self.made.items.saturating_sub(self.items);
+            let missing = self.made.items.saturating_sub(self.items);
+            ledger.missing_items = missing.max(self.passed_over);
             ledger.exact &= ledger.missing_items == 0;
         }
         None
@@ -153,7 +170,10 @@ impl<R: Read + Seek> Entries for Told<R> {
         self.bytes.0.borrow_mut().rewind()?;
         self.wanted = Wanted::default();
         // The tables need not be there twice.
-        self.reading.recording.spans = HashMap::new();
+        let recording = &mut self.reading.recording;
+        (recording.spans, recording.sites) = (HashMap::new(), HashMap::new());
+        (recording.threads, recording.incidents) = (Vec::new(), Vec::new());
+        recording.causes = Vec::new();
         let bytes = self.bytes.clone();
         self.reading = Reading::begin(bytes, self.len).map_err(|error| match error {
             Error::Read(error) => error,
@@ -240,11 +260,8 @@ fn at_end(input: &mut impl BufRead) -> bool {
     input.fill_buf().map_or(true, <[u8]>::is_empty)
 }
 
-/// Takes in an item, unless it is an event.
-fn take_in(recording: &mut Recording, item: AnyItem) -> Option<Entry> {
-    if item.event.is_some() {
-        return item.event;
-    }
+/// Takes in an item that is no event.
+fn take_in(recording: &mut Recording, item: AnyItem) {
     if let Some(span) = item.span {
         recording.spans.extend(span.id.map(|id| (id, span.into())));
     } else if let Some(site) = item.call_site {
@@ -257,5 +274,4 @@ fn take_in(recording: &mut Recording, item: AnyItem) -> Option<Entry> {
             .extend(item.incident.map(|incident| *incident));
         recording.ledger = item.ledger.unwrap_or(recording.ledger);
     }
-    None
 }

@@ -435,6 +435,23 @@ fn a_bomb_is_cut_short() {
     assert!(read.entries.is_empty());
 }
 
+#[test]
+fn tables_that_have_no_room_are_counted_as_missing() {
+    let mut frame = FrameEncoder::new(Vec::new());
+    let head = Head {
+        format: FORMAT.into(),
+        ..Head::default()
+    };
+    ciborium::into_writer(&Required::<_, SELF_DESCRIBED>(head), &mut frame).unwrap();
+    let threads = 200_000;
+    (0..threads).for_each(|_| frame.write_all(b"\xa1\x66thread\xa0").unwrap());
+    let (read, _) = reread(&frame.finish().unwrap()).unwrap();
+    let missing = threads - read.threads.len() as u64;
+    assert!(missing > 0 && !read.threads.is_empty());
+    assert_eq!(read.ledger.missing_items, missing);
+    assert!(!read.ledger.exact);
+}
+
 /// A disk that is full after so many bytes.
 struct Full(usize);
 
