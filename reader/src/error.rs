@@ -135,8 +135,9 @@ impl Error {
             }
             salvage::Error::Unsupported { version, features } => Error::input(format!(
                 "{path_shown} is of format version {version}{}, this reader knows version \
-                 {VERSION}: use a newer ttlog-reader",
-                Features(features)
+                 {VERSION}: {}",
+                Features(features),
+                other_reader(version, VERSION)
             )),
             salvage::Error::NoHeader => Error::input(format!(
                 "cannot read {path_shown}: the header at its beginning and its copy at the end \
@@ -155,9 +156,9 @@ impl Error {
                 escape(why.as_bytes())
             )),
             snapshot::Error::Unsupported { version } => Error::input(format!(
-                "{path_shown} is a snapshot of version {version}, this reader knows version {}: \
-                 use a newer ttlog-reader",
-                snapshot::VERSION
+                "{path_shown} is a snapshot of version {version}, this reader knows version {}: {}",
+                snapshot::VERSION,
+                other_reader(version, snapshot::VERSION)
             )),
         }
     }
@@ -235,6 +236,15 @@ impl std::error::Error for Error {
     }
 }
 
+/// The reader that knows this version.
+fn other_reader(version: u32, known: u32) -> &'static str {
+    if version < known {
+        "use the ttlog-reader that its recorder came with"
+    } else {
+        "use a newer ttlog-reader"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,7 +263,16 @@ mod tests {
         };
         assert_eq!(
             Error::salvage(path, newer).to_string(),
-            "demo.bin is of format version 9, this reader knows version 0: use a newer ttlog-reader"
+            "demo.bin is of format version 9, this reader knows version 1: use a newer ttlog-reader"
+        );
+        let older = salvage::Error::Unsupported {
+            version: 0,
+            features: 0,
+        };
+        assert_eq!(
+            Error::salvage(path, older).to_string(),
+            "demo.bin is of format version 0, this reader knows version 1: use the ttlog-reader \
+             that its recorder came with"
         );
     }
 
@@ -263,7 +282,7 @@ mod tests {
         let newer = snapshot::Error::Unsupported { version: 9 };
         assert_eq!(
             Error::snapshot(path, newer).to_string(),
-            "demo.bin is a snapshot of version 9, this reader knows version 0: \
+            "demo.bin is a snapshot of version 9, this reader knows version 1: \
              use a newer ttlog-reader"
         );
         let evil = snapshot::Error::NoHead("its format is \x1b[2J".into());

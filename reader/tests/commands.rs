@@ -159,7 +159,7 @@ fn a_newer_version_asks_for_a_newer_reader() {
     let newer = place.holds("newer.ring", &bytes);
     fails(
         &on(&["view"], &newer),
-        &["is of format version 9, this reader knows version 0: use a"],
+        &["is of format version 9, this reader knows version 1: use a"],
     );
 }
 

@@ -38,7 +38,26 @@
 //! Why a check on every record? For a process that dies, the order of stores is
 //! enough. A power cut, a wild pointer, a reused block are not orderly.
 //!
-//! The version is 0: the format is still being found.
+//! # What may change, and what may not
+//!
+//! This is version 1. What was written once is read for ever: of each version there is a
+//! frozen recording and a frozen snapshot, which a test reads.
+//!
+//! - *Where nothing was defined, something may come.* Bytes of the header, of the page of
+//!   totals and of the head that are said to be nothing are zeros to a writer and nothing
+//!   to a reader. A new total or field goes there, and zeros mean that it is not known.
+//! - *What a reader may leave aside has a bit among the compatible features* if anybody
+//!   needs to know of it: a recording that was scrubbed, say. Readers go on without.
+//! - *What would be misread has a bit among the incompatible features, or a new version:* a
+//!   new kind of record or of value, another meaning of a word, another check, another
+//!   place. A reader that does not know the bit or the version says so, and reads nothing.
+//! - *A number is never used again:* not that of a kind, of a total, of a bit, of a version.
+//! - *A reader reads all versions from 1 on*, and says of an older recording what a new one
+//!   would have told besides: nothing.
+//! - *In a snapshot*, which names what it holds, a key that is not known is passed over,
+//!   and one that is not there has its default. A key is never given another meaning.
+//!
+//! Version 0 was written while the format was being found, and is not read.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::host_endian_bytes, clippy::big_endian_bytes)]
@@ -59,7 +78,7 @@ pub mod value;
 pub mod verdict;
 
 /// The format's version.
-pub const VERSION: u32 = 0;
+pub const VERSION: u32 = 1;
 
 /// Bytes of a block.
 pub const BLOCK_BYTES: usize = 4096;

@@ -37,8 +37,8 @@ pub const MAGIC: [u8; 4] = 0x184d_2204u32.to_le_bytes();
 /// What the head calls the format.
 pub const FORMAT: &str = "ttlog snapshot";
 
-/// The version of snapshots. It is 0 while the format is being found.
-pub const VERSION: u32 = 0;
+/// The version of snapshots: it grows where a reader that does not know would misread.
+pub const VERSION: u32 = 1;
 
 /// The tag of self-described CBOR.
 const SELF_DESCRIBED: u64 = 55799;
