@@ -216,6 +216,10 @@ fn name(id: u32) -> [u8; THREAD_NAME_BYTES] {
         name[..4].copy_from_slice(b"main");
         return name;
     }
+    if cfg!(miri) {
+        // An interpreter has no prctl(2).
+        return name;
+    }
     let mut comm = [0u8; KERNELS];
     // SAFETY: the kernel writes at most 16 bytes there (prctl(2), PR_GET_NAME).
     let _ = unsafe { libc::prctl(libc::PR_GET_NAME, comm.as_mut_ptr()) };
