@@ -30,6 +30,7 @@
 //! `-` for stdout.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -96,6 +97,10 @@ pub(crate) fn write(
         let words = format!("--field {name} is no name: it has neither letters nor digits");
         return Err(Error::usage(words));
     }
+    if is_same_file(&located.path, Path::new(&asked.output)) {
+        let words = "a copy does not take the place of what it is made of: choose another name";
+        return Err(Error::usage(words.into()));
+    }
     let pattern = asked.pattern.as_ref();
     let by_text = |value: &Value<Borrowed<'_>>| {
         pattern.is_some_and(|pattern| pattern.is_match(&value_text(value)))
@@ -121,6 +126,12 @@ pub(crate) fn write(
         ledger: tables.recording.ledger,
         words: words(scrubbed),
     })
+}
+
+/// Whether both are names of one file.
+fn is_same_file(input: &Path, output: &Path) -> bool {
+    let places = [input, output].map(fs::canonicalize);
+    matches!(places, [Ok(input), Ok(output)] if input == output)
 }
 
 fn words(Scrubbed { values, records }: Scrubbed) -> String {
@@ -181,5 +192,31 @@ impl Copy<'_, '_> {
                 .map_err(failed)?,
         };
         Ok((path, scrubbed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_much_was_taken_out_is_told_in_words() {
+        let told = |values, records| words(Scrubbed { values, records });
+        assert_eq!(told(0, 0), "0 values redacted in 0 records");
+        assert_eq!(told(1, 1), "1 value redacted in 1 record");
+        assert_eq!(told(2000, 1), "2,000 values redacted in 1 record");
+    }
+
+    #[test]
+    fn a_file_is_the_same_by_whatever_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        assert!(!is_same_file(&file, &file), "there is none");
+        fs::write(&file, "").unwrap();
+        assert!(is_same_file(
+            &file,
+            &directory.path().join(".").join("file")
+        ));
+        assert!(!is_same_file(&file, directory.path()));
     }
 }

@@ -298,6 +298,22 @@ fn copy(program: &Path, path: &Path, what: &str, outcome: &mut Outcome) {
     outcome.expect(std::fs::read(path).is_ok_and(|now| now == input), || {
         format!("{what}: the input was written to")
     });
+    let over = Command::new(reader::program(program))
+        .args([
+            "scrub".as_ref(),
+            path,
+            "--force".as_ref(),
+            "-o".as_ref(),
+            path,
+        ])
+        .output()
+        .expect("ttlog-reader runs");
+    outcome.expect(over.status.code() == Some(2), || {
+        format!("{what}: over itself: {over:?}")
+    });
+    outcome.expect(std::fs::read(path).is_ok_and(|now| now == input), || {
+        format!("{what}: the input was written to")
+    });
     let before = ttlog_reader::open(path).expect("the input");
     let is_snapshot = before.made.is_some();
     let plain = |path: &Path| Left::read_as(path.to_owned(), is_snapshot);
