@@ -13,6 +13,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::ops::{AddAssign, Range};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use ttlog_format::block::{self, HEADER_WORDS, State, word};
 use ttlog_format::check::Key;
@@ -26,7 +30,9 @@ use ttlog_format::{BLOCK_BYTES, BLOCK_WORDS};
 
 use crate::Violation;
 use crate::check::adds_up;
+use crate::plan::{ADAPTERS, Adapter, What as Act};
 use crate::scribble::Random;
+use crate::{Plan, Victim};
 
 /// How much earlier or later than in the undamaged recording a moment may be said to be.
 pub const TIME_NS: u64 = 2_000_000;
@@ -212,47 +218,36 @@ fn recording<'r>(stream: &'r Stream<'_, [u8]>) -> &'r ttlog_format::salvage::Rec
     ttlog_format::salvage::Entries::recording(stream)
 }
 
-/// A double that believes every block at its face: it takes headers and lengths for what
-/// they say, and asks for no check.
+/// A double that believes every record at its face: whatever a record's length leads to is
+/// the next, and its check is taken to be right.
 ///
 /// # Errors
 /// The bytes do not begin with a header.
 pub fn believed(bytes: &[u8]) -> Result<Telling, String> {
     let header = ttlog_format::header::Header::decode(bytes).map_err(|it| format!("{it:?}"))?;
-    let mut telling = Telling::default();
+    let mut bytes = bytes.to_vec();
     for index in 0..header.layout.blocks {
-        let words = words_of(bytes, header.layout, index);
-        if !block::MAGIC_BLOCK.contains(&words[word::MAGIC]) {
+        let found = words_of(&bytes, header.layout, index);
+        let State::Block(block) = block::decode(&found) else {
             continue;
-        }
+        };
+        let mut words = found;
+        let key = block.key();
+        let end = block::committed(&words, key).map_or(HEADER_WORDS, |it| it.bytes / 8);
         let mut at = HEADER_WORDS;
-        while let Some(&first) = words.get(at) {
-            let len = ttlog_format::record::words(first);
-            let kind = ttlog_format::record::kind(first);
-            let (Some(record), Some(kind)) = (words.get(at..at + len.max(2)), kind) else {
+        while at < end {
+            let len = ttlog_format::record::words(words[at]);
+            let Some(record) = words[..end].get_mut(at..at + len.max(2)) else {
                 break;
             };
-            let origin = Origin {
-                sequence: words[word::SEQUENCE],
-                word: at,
-                is_later: false,
-            };
-            if kind.is_event() {
-                let shown = Shown {
-                    what: What::Event,
-                    thread: words[word::THREAD] as u32,
-                    wall_ns: 0,
-                    site: record.get(2).copied().unwrap_or(0),
-                    span: None,
-                    about: None,
-                    fields: ttlog_format::value::decode(record.get(3..).unwrap_or(&[])),
-                };
-                telling.shown.push((origin, shown));
+            if ttlog_format::record::at(&found, at, key).is_none() {
+                ttlog_format::record::seal_in_place(record, at, key);
             }
             at += len.max(2);
         }
+        put_words(&mut bytes, header.layout, index, &words);
     }
-    Ok(telling)
+    salvaged(&bytes)
 }
 
 /// A record of the undamaged recording.
@@ -291,6 +286,14 @@ fn words_of(bytes: &[u8], layout: Layout, index: u32) -> [u64; BLOCK_WORDS] {
         *word = u64::from_le_bytes(*bytes);
     }
     words
+}
+
+fn put_words(bytes: &mut [u8], layout: Layout, index: u32, words: &[u64; BLOCK_WORDS]) {
+    let offset = layout.block_offset(index) as usize;
+    let block = bytes[offset..offset + BLOCK_BYTES].as_chunks_mut::<8>().0;
+    for (bytes, word) in block.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
+    }
 }
 
 impl Original {
@@ -673,6 +676,60 @@ impl fmt::Display for Report {
     }
 }
 
+/// Recordings that have wrapped and such that have not, of several threads, in spans, left
+/// by processes of the binary `victim` that were killed.
+///
+/// # Panics
+/// If they are not whole.
+pub fn originals(victim: &Path) -> Vec<Original> {
+    let tell = |adapter: Adapter, threads, life_ms| {
+        let plan = Plan::new(Act::Tell).adapter(adapter).threads(threads);
+        left_by(victim, &plan.capacity_mib(1), life_ms)
+    };
+    let churn = Plan::new(Act::Churn).threads(1 << 40).events(30);
+    vec![
+        tell(ADAPTERS[0], 4, 200),
+        tell(ADAPTERS[1], 3, 200),
+        tell(ADAPTERS[0], 1, 100),
+        tell(ADAPTERS[1], 8, 3),
+        left_by(victim, &churn.capacity_mib(1), 200),
+    ]
+}
+
+/// What a victim of this plan leaves, killed after so long.
+fn left_by(victim: &Path, plan: &Plan, life_ms: u64) -> Original {
+    let mut victim = Victim::start(victim, plan);
+    victim.until("began");
+    victim
+        .after(Duration::from_millis(life_ms))
+        .dies_by(Signal::SIGKILL);
+    let bytes = std::fs::read(victim.path()).expect("the recording");
+    Original::new(bytes).unwrap_or_else(|violation| panic!("{plan:?}: {violation}"))
+}
+
+/// Damages so many copies of the originals, on two threads; `each` is called after every
+/// copy.
+///
+/// # Panics
+/// If there is no original.
+pub fn damaged(originals: &[Original], copies: u64, each: impl Fn() + Sync) -> Report {
+    const LANES: u64 = 2;
+    let each = &each;
+    std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES)
+            .map(|lane| {
+                let seeds = (lane..copies).step_by(LANES as usize);
+                scope.spawn(move || damage(originals, seeds, salvaged, each))
+            })
+            .collect();
+        let mut report = Report::default();
+        for lane in lanes {
+            report.append(lane.join().expect("no panic"));
+        }
+        report
+    })
+}
+
 /// Damages a copy of one of the originals for each seed, has it read and judges what is
 /// told; `each` is called after every copy.
 ///
@@ -720,11 +777,7 @@ pub fn altered(original: &Original) -> Option<Vec<u8>> {
         if let Some((at, len)) = long.map(|it| (it.position, it.words.len())) {
             words[at + len - 1] ^= 1;
             ttlog_format::record::seal_in_place(&mut words[at..at + len], at, key);
-            let offset = original.layout.block_offset(index) as usize;
-            let block = bytes[offset..offset + BLOCK_BYTES].as_chunks_mut::<8>().0;
-            for (bytes, word) in block.iter_mut().zip(words) {
-                *bytes = word.to_le_bytes();
-            }
+            put_words(&mut bytes, original.layout, index, &words);
             return Some(bytes);
         }
     }

@@ -144,7 +144,7 @@ fn a_recording_cut_off_at_any_byte_of_its_beginning_tells_all_that_is_left() {
     let (_victim, path) = left_by(2, 3);
     let bytes = fs::read(&path).expect("the recording");
     let original = corrupt::Original::new(bytes).expect("the truth");
-    let end = original.layout().block_offset(3) as usize + 700;
+    let end = original.layout().block_offset(6) as usize + 700;
     let mut cuts: Vec<usize> = cuts(end).collect();
     cuts.sort_unstable();
     assert!((0..8).all(|rest| cuts.iter().any(|cut| cut % 8 == rest)));

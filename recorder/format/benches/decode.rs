@@ -11,7 +11,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use ttlog_format::block::{self, HEADER_BYTES, HEADER_WORDS, Kind, Next, Retired};
+use ttlog_format::block::{self, HEADER_BYTES, HEADER_WORDS, Kind, Next, OWNER_WORD, Retired};
 use ttlog_format::check::Key;
 use ttlog_format::clock::{Sample, Source};
 use ttlog_format::header::{Header, Layout};
@@ -254,7 +254,7 @@ fn fill(words: &mut Vec<u64>, key: Key, ticks: u64) -> u32 {
         record.push(value::head(2, value::Kind::U32, events * 7));
         text(&mut record, 3, b"/v1/accounts/");
         record[0] = record::header(record::Kind::Event, record.len());
-        if words.len() + record.len() > BLOCK_WORDS {
+        if words.len() + record.len() > OWNER_WORD {
             return events;
         }
         append(words, key, &record);

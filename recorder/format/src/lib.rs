@@ -32,8 +32,8 @@
 //! size of the machine that wrote.
 //!
 //! Why blocks? A ring of records is read from its one end, and one bad length
-//! costs all behind it. A block is found by its place and read alone: damage to
-//! one costs that one.
+//! costs all behind it. A block is found by its place, or without the rest of the
+//! file by its magic, and read alone: damage to one costs what is damaged of it.
 //!
 //! Why a check on every record? For a process that dies, the order of stores is
 //! enough. A power cut, a wild pointer, a reused block are not orderly.

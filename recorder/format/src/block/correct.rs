@@ -35,9 +35,14 @@ pub(crate) fn corrected(words: &[u64; HEADER_WORDS]) -> Option<Box<Header>> {
     // The two differ in one byte: what was found is tried first.
     magic.sort_by_key(|&(_, magic)| magic != words[word::MAGIC]);
     magic.into_iter().find_map(|(pair, magic)| {
+        // The other magic that there is: it is the byte that is wrong.
+        let is_other = MAGIC_BLOCK.contains(&words[word::MAGIC]) && magic != words[word::MAGIC];
         let mut words = *words;
         words[word::MAGIC] = magic;
-        with_magic(words, pair)
+        match is_other {
+            true => header(&words),
+            false => with_magic(words, pair),
+        }
     })
 }
 

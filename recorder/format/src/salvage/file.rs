@@ -140,9 +140,10 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
         self.source.data_from(offset).map_err(Error::Read)
     }
 
-    /// Whether nothing but where it lies tells that there is a block at a place.
-    pub(super) fn is_doubtful(&self, place: u32) -> bool {
-        self.found.is_some() && self.index(place) >= self.header.layout.blocks
+    /// Whether it was found by its blocks: nobody can say then whether a place at which
+    /// none was found was in use.
+    pub(super) fn is_found(&self) -> bool {
+        self.found.is_some()
     }
 
     /// The index by which blocks name a place.
@@ -166,23 +167,22 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
     /// Where the bytes of a place begin.
     ///
     /// Where the file's beginning is cut off, that may be before it.
-    fn place_offset(&self, place: u32) -> i64 {
-        let offset = match &self.found {
+    fn place_offset(&self, place: u32) -> Option<i64> {
+        match &self.found {
             Some(found) => found.places.get(place as usize).map(|it| it.1),
             None => i64::try_from(self.header.layout.block_offset(place)).ok(),
-        };
-        offset.unwrap_or(i64::MAX)
+        }
     }
 
     /// Fills `words` from the beginning of a place on, with zeros for what is missing, and
     /// tells how many bytes there are up to where the file ends.
     fn read_from(&self, words: &mut [u64], place: u32) -> Result<usize, Error> {
-        let offset = self.place_offset(place);
-        let Ok(cut) = usize::try_from(-offset.min(0)) else {
+        let bytes = words.as_mut_bytes();
+        let Some(offset) = self.place_offset(place) else {
+            bytes.fill(0);
             return Ok(0);
         };
-        let bytes = words.as_mut_bytes();
-        let cut = cut.min(bytes.len());
+        let cut = offset.min(0).unsigned_abs().min(bytes.len() as u64) as usize;
         bytes[..cut].fill(0);
         let found = cut + read(self.source, &mut bytes[cut..], offset.max(0) as u64)?;
         bytes[found..].fill(0);
@@ -372,7 +372,7 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
     pub(super) fn missing_bytes(&self) -> u64 {
         match self.found {
             None => self.header.layout.file_bytes().saturating_sub(self.len),
-            Some(_) => self.missing_places().saturating_mul(BLOCK_BYTES as u64),
+            Some(_) => 0,
         }
     }
 

@@ -48,6 +48,9 @@ const TRIES_A_PLACE: u64 = 64;
 /// Beginnings of a file that are tried.
 const BASES_MAX: usize = 16;
 
+/// Recordings that are told apart: who sees more of them sees noise that somebody made.
+const RECORDINGS_MAX: usize = 1 << 12;
+
 /// Sizes of a span table that are tried where nothing tells it, in steps of 64 KiB.
 const TABLES_MAX: u32 = 64;
 
@@ -197,7 +200,7 @@ impl Look {
     fn magic(&mut self, magic: u64, bytes: &[u8], offset: u64) {
         if magic == u64::from_le_bytes(MAGIC) {
             if let Ok(header) = Header::decode(bytes)
-                && (self.headers.len() as u64) < self.len / BYTES_A_BLOCK + FEW
+                && self.headers.len() < RECORDINGS_MAX
             {
                 self.headers
                     .entry(header.recording)
@@ -227,6 +230,10 @@ impl Look {
 
     fn block(&mut self, header: &block::Header, offset: u64) {
         if self.hits.len() as u64 >= self.len / BYTES_A_BLOCK + FEW {
+            return;
+        }
+        let is_new = !self.said.contains_key(&header.recording);
+        if is_new && self.said.len() == RECORDINGS_MAX {
             return;
         }
         self.in_block = offset + BLOCK_BYTES as u64;
@@ -496,9 +503,9 @@ fn with_neighbours(places: &[(u32, i64)], blocks: u32, beside: &mut Beside<'_>) 
 impl Found {
     /// Finds out where the whole file's beginning would lie, by what lies behind it.
     fn find_head(&mut self, source: &(impl Source + ?Sized)) -> Result<(), Error> {
-        for base in self.bases() {
+        for (at, base) in self.bases().into_iter().enumerate() {
             self.base = Some(base);
-            if self.has_head(source)? {
+            if self.has_totals(source)? || (at < BASES_MAX && self.has_ends(source)?) {
                 if self.header.layout.span_slots == 0 {
                     self.header.layout.span_slots = self.slots_behind(base);
                 }
@@ -537,8 +544,8 @@ impl Found {
         of_header.chain(of_blocks).collect()
     }
 
-    /// Whether totals, causes or incidents of this recording lie behind the base.
-    fn has_head(&self, source: &(impl Source + ?Sized)) -> Result<bool, Error> {
+    /// Whether totals of this recording lie behind the base.
+    fn has_totals(&self, source: &(impl Source + ?Sized)) -> Result<bool, Error> {
         let recording = self.header.recording;
         if let Some(offset) = self.head_offset(TOTALS_OFFSET) {
             let words: [u64; totals::WORDS] = words(source, offset)?;
@@ -554,6 +561,12 @@ impl Found {
                 return Ok(true);
             }
         }
+        Ok(false)
+    }
+
+    /// Whether causes or incidents do.
+    fn has_ends(&self, source: &(impl Source + ?Sized)) -> Result<bool, Error> {
+        let recording = self.header.recording;
         for place in 0..CAUSES {
             if let Some(offset) = self.head_offset(cause::offset(place)) {
                 let words: [u64; CAUSE_WORDS] = words(source, offset)?;

@@ -26,9 +26,8 @@ use crate::block::{
 use crate::check::Key;
 use crate::record;
 
-/// Keys that are tried for each place, and at least.
+/// Keys that are tried for each place of the pool.
 const KEYS_A_PLACE: u64 = 1 << 14;
-const KEYS_MIN: u64 = 1 << 18;
 
 /// Records of a block of which one is to pass, where many keys are tried.
 const WITNESSES: usize = 12;
@@ -87,7 +86,7 @@ impl Budget {
     /// For so many places.
     pub(super) fn new(places: u32) -> Budget {
         Budget {
-            left: (u64::from(places) * KEYS_A_PLACE).max(KEYS_MIN),
+            left: u64::from(places) * KEYS_A_PLACE,
             block: 0,
         }
     }
@@ -249,21 +248,25 @@ impl Known {
         if self.copied(was, index).is_some() {
             return None;
         }
-        [Kind::Records, Kind::CallSites]
-            .into_iter()
-            .find_map(|kind| {
-                let mut words = *was;
-                let certain = u64::from(index) | u64::from(kind as u32) << 32;
-                if !are_near(words[word::INDEX], certain) {
-                    return None;
-                }
-                words[word::INDEX] = certain;
-                words[word::RECORDING] = self.recording;
-                corrected(&words).filter(|header| {
-                    let is_here = header.index == index && header.recording == self.recording;
-                    is_here && !self.sequences.contains(&header.sequence)
-                })
+        let kinds = [Kind::Records, Kind::CallSites];
+        let certain = kinds.map(|kind| u64::from(index) | u64::from(kind as u32) << 32);
+        let is_right = certain.contains(&was[word::INDEX]);
+        certain.into_iter().find_map(|certain| {
+            let mut words = *was;
+            let may_be = match is_right {
+                true => words[word::INDEX] == certain,
+                false => are_near(words[word::INDEX], certain),
+            };
+            if !may_be {
+                return None;
+            }
+            words[word::INDEX] = certain;
+            words[word::RECORDING] = self.recording;
+            corrected(&words).filter(|header| {
+                let is_here = header.index == index && header.recording == self.recording;
+                is_here && !self.sequences.contains(&header.sequence)
             })
+        })
     }
 
     /// What is whole, and does not belong here: the header of a copy of another block.

@@ -100,7 +100,9 @@ pub(super) struct Pool {
     pub(super) places: Places,
     /// Blocks that lie behind the file's end.
     pub(super) missing: u64,
-    /// Places that were in use, and are zeros.
+    /// Whether it was found by its blocks: those that are missing may never have been.
+    pub(super) is_found: bool,
+    /// Places that were in use, and are zeros, or were not found.
     vanished: u64,
     /// Blocks whose headers were damaged and made out all the same.
     pub(super) mended: u64,
@@ -185,7 +187,10 @@ impl Pool {
             .filter(|(_, place)| matches!(place, Place::Damaged))
             .count();
         let counted = self.vanished.saturating_add(damaged as u64);
-        self.missing.saturating_add(counted)
+        match self.is_found {
+            true => counted,
+            false => self.missing.saturating_add(counted),
+        }
     }
 
     /// Whether the thread whose newest block this is had a newer one that was taken since,
@@ -240,7 +245,8 @@ impl Pool {
     pub(super) fn close(&mut self, missing: u64, used: Option<u64>) {
         self.missing = missing;
         self.expose_zeroed();
-        self.expose_vanished(used.filter(|_| missing == 0).unwrap_or(0));
+        let is_known = missing == 0 || self.is_found;
+        self.expose_vanished(used.filter(|_| is_known).unwrap_or(0));
         self.expose_duplicates();
         self.put_in_order();
     }
@@ -266,7 +272,8 @@ impl Pool {
         let there = self.places.iter();
         let there = there.filter(|(_, place)| !matches!(place, Place::Free));
         let vanished = used.saturating_sub(there.count() as u64);
-        self.vanished = vanished.min(self.places.len().into());
+        let most = u64::from(self.places.len()).saturating_add(self.missing);
+        self.vanished = vanished.min(most);
     }
 
     /// The places that are damaged.

@@ -141,6 +141,7 @@ pub(super) fn scan<S: Source + ?Sized>(
     let Scan {
         mut pool, survey, ..
     } = scan;
+    pool.is_found = file.is_found();
     pool.close(file.missing_places(), used);
     Ok((pool, survey, mended))
 }
@@ -320,7 +321,8 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
             damaged = self.mend_those(damaged, effort, &mut budget, &mut mended)?;
             is_news |= effort == Effort::Check || damaged.len() < before;
         }
-        for place in damaged.into_iter().filter(|&it| self.file.is_doubtful(it)) {
+        // What lies beside blocks that were found, and is none, is nobody's damage.
+        for place in damaged.into_iter().filter(|_| self.file.is_found()) {
             self.put(place, Place::Free);
         }
         Ok(mended)
