@@ -222,9 +222,10 @@ fn recording<'r>(stream: &'r Stream<'_, [u8]>) -> &'r ttlog_format::salvage::Rec
 /// the next, and its check is taken to be right.
 ///
 /// # Errors
-/// The bytes do not begin with a header.
+/// The bytes are said to be no recording.
 pub fn believed(bytes: &[u8]) -> Result<Telling, String> {
-    let header = ttlog_format::header::Header::decode(bytes).map_err(|it| format!("{it:?}"))?;
+    let stream = Stream::open(bytes).map_err(|error| format!("{error:?}"))?;
+    let header = recording(&stream).header.clone();
     let mut bytes = bytes.to_vec();
     for index in 0..header.layout.blocks {
         let found = words_of(&bytes, header.layout, index);
