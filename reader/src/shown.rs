@@ -67,6 +67,11 @@ impl<'a> Shown<'a> {
         Shown::in_spans(recording, entry, spans.collect(), spans_missing)
     }
 
+    /// The same, without the spans around it.
+    pub(crate) fn alone(recording: &'a Recording, entry: &'a Entry) -> Shown<'a> {
+        Shown::in_spans(recording, entry, Vec::new(), false)
+    }
+
     /// The same, as far as more may be said of spans.
     pub(crate) fn within(
         recording: &'a Recording,

@@ -8,6 +8,7 @@
 
 pub mod acks;
 pub mod actor;
+pub mod bounded;
 pub mod build;
 pub mod check;
 pub mod confined;

@@ -96,7 +96,7 @@ impl<'a> Lines<'a> {
             out.extend_from_slice(&words.head);
         }
         if self.detail == Detail::Full {
-            push_origin(out, &Shown::new(recording, entry));
+            push_origin(out, &Shown::alone(recording, entry));
         }
         let is_shown = self.detail != Detail::Words || entry.what != What::Event;
         if let Some(id) = entry.span.filter(|_| is_shown) {
