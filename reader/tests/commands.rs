@@ -168,8 +168,9 @@ fn damaged_headers_are_told_from_another_kind_of_file() {
     let place = Place::new();
     let mut bytes = image();
     let copy = header().layout.copy_offset() as usize;
-    bytes[100] ^= 1;
-    bytes[copy + 100] ^= 1;
+    for byte in [100, 700, copy + 100, copy + 700] {
+        bytes[byte] ^= 1;
+    }
     fails(
         &on(&["view"], &place.holds("damaged", &bytes)),
         &["header", "copy"],

@@ -51,6 +51,7 @@
 //! - *What would be misread has a bit among the incompatible features, or a new version:* a
 //!   new kind of record or of value, another meaning of a word, another check, another
 //!   place. A reader that does not know the bit or the version says so, and reads nothing.
+//!   Blocks that would be misread get another magic, too: they are found without a header.
 //! - *A number is never used again:* not that of a kind, of a total, of a bit, of a version.
 //! - *A reader reads all versions from 1 on*, and says of an older recording what a new one
 //!   would have told besides: nothing.

@@ -82,6 +82,12 @@ impl<'a, S: Source + ?Sized> File<'a, S> {
         let first = &first[..found];
         let header = match Header::decode(first) {
             Ok(header) => header,
+            // Two of whatever knows more are no damage, and nothing is looked for behind them.
+            Err(fault @ Fault::Version { .. })
+                if fault_of_copy(source, len)? == Some(fault.clone()) =>
+            {
+                return Err(error(fault, first));
+            }
             // A flipped bit can look like a newer version: the copy knows better.
             Err(fault) => match copy(source, len, first)? {
                 Some(header) => header,
@@ -413,6 +419,14 @@ pub(super) fn words<const N: usize>(
     let mut bytes = [[0u8; 8]; N];
     read(source, bytes.as_flattened_mut(), offset)?;
     Ok(bytes.map(u64::from_le_bytes))
+}
+
+/// Why the copy at the end is no header that is known, if so.
+fn fault_of_copy(source: &(impl Source + ?Sized), len: u64) -> Result<Option<Fault>, Error> {
+    let mut bytes = [0; HEADER_BYTES];
+    let offset = len.saturating_sub(HEADER_BYTES as u64);
+    let found = read(source, &mut bytes, offset)?;
+    Ok(Header::decode(&bytes[..found]).err())
 }
 
 /// The header by its copy at the end, or by what is left of both.

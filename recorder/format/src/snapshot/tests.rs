@@ -395,6 +395,7 @@ fn items_and_keys_that_are_not_known_are_passed_over() {
     }
     let head = Head {
         format: FORMAT.into(),
+        version: VERSION,
         made: Made {
             items: 2,
             ..Made::default()
@@ -421,6 +422,7 @@ fn a_bomb_is_cut_short() {
     let mut frame = FrameEncoder::new(Vec::new());
     let head = Head {
         format: FORMAT.into(),
+        version: VERSION,
         ..Head::default()
     };
     ciborium::into_writer(&Required::<_, SELF_DESCRIBED>(head), &mut frame).unwrap();
@@ -440,6 +442,7 @@ fn tables_that_have_no_room_are_counted_as_missing() {
     let mut frame = FrameEncoder::new(Vec::new());
     let head = Head {
         format: FORMAT.into(),
+        version: VERSION,
         ..Head::default()
     };
     ciborium::into_writer(&Required::<_, SELF_DESCRIBED>(head), &mut frame).unwrap();

@@ -218,7 +218,7 @@ fn where_there_is_neither_header_nor_block_it_is_said_what_there_is() {
             8 => matches!(
                 error,
                 Error::Unsupported {
-                    version: 1,
+                    version: 0,
                     features: 0
                 }
             ),
