@@ -59,7 +59,7 @@ class Snapshot:
 
     def check(self):
         assert self.head["format"] == "ttlog snapshot", self.head
-        assert self.head["version"] == 0, self.head
+        assert self.head["version"] == 1, self.head
         found = sum(len(items) for items in self.of.values())
         assert self.head["made"]["items"] == found, (self.head["made"], found)
         (ledger,) = self.of["ledger"]

@@ -12,7 +12,7 @@ use ttlog_tests::victim::scratch;
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile");
 
 /// Of the commands every input is read with, here, a few: which, differs from one to the next.
-const NTH: usize = 6;
+const NTH: usize = 12;
 
 /// How often a recording's bytes are read at most: for the index, once more where a place
 /// has to be looked at with care, and to be told.
@@ -34,7 +34,7 @@ fn whatever_is_read_takes_no_more_than_it_may() {
             outcome.case, outcome.command, outcome.used.kib, outcome.took
         );
     });
-    assert!(count > 100, "{count}");
+    assert!(count > 60, "{count}");
     assert!(faults.is_empty(), "of {count}: {faults:#?}");
 }
 

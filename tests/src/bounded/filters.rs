@@ -2,7 +2,8 @@
 
 /// What each is, its flag, and what is typed behind it.
 pub(super) fn cases() -> Vec<(&'static str, &'static str, String)> {
-    let deep = |open: &str, close: &str| open.repeat(30_000) + "a" + &close.repeat(30_000);
+    // An argument has 128 KiB at most.
+    let deep = |open: &str, close: &str| open.repeat(25_000) + "a" + &close.repeat(25_000);
     vec![
         (
             "repeated repetitions",

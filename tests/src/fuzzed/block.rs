@@ -4,7 +4,9 @@
 use std::io;
 use std::sync::OnceLock;
 
-use ttlog_format::block::{self, Commit, HEADER_BYTES, HEADER_WORDS, Kind, Next, State, word};
+use ttlog_format::block::{
+    self, Commit, HEADER_BYTES, HEADER_WORDS, Kind, Next, RECORDS_END_BYTES, State, word,
+};
 use ttlog_format::check::Key;
 use ttlog_format::header::Layout;
 use ttlog_format::record::{self, Raw, Walk};
@@ -71,7 +73,7 @@ fn decoded(words: &[u64], committed: impl Fn(&[u64], Key) -> Option<Commit>) -> 
     let commit = committed(words, key);
     let end = commit.map_or(BLOCK_WORDS, |commit| commit.bytes / 8);
     if let Some(commit) = commit {
-        assert!((HEADER_BYTES..=BLOCK_BYTES).contains(&commit.bytes));
+        assert!((HEADER_BYTES..=RECORDS_END_BYTES).contains(&commit.bytes));
         let again = key.guard(block::commit(commit.bytes, commit.events));
         assert_eq!(again, words[word::COMMIT]);
     }

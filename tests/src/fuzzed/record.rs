@@ -9,7 +9,7 @@ use ttlog_format::RECORD_MAX_WORDS;
 use ttlog_format::cause::{CAUSE_WORDS, Cause};
 use ttlog_format::check::Key;
 use ttlog_format::clock::Sample;
-use ttlog_format::header::{HEADER_BYTES, Header, newest, totals};
+use ttlog_format::header::{BLOCKS_MAX, HEADER_BYTES, Header, newest, totals};
 use ttlog_format::incident::{self, Incident, PAGE_WORDS, Page};
 use ttlog_format::record::{self, Raw};
 use ttlog_format::site::{self, CallSite, Parts};
@@ -253,7 +253,8 @@ fn of_a_header(input: Input<'_>, is_to_seal: bool) {
         let mut header = made::header(7, 4);
         let mut input = Input(bytes);
         header.recording = input.word();
-        (header.layout.blocks, header.layout.span_slots) = (input.word() as u32, input.below(9));
+        header.layout.blocks = input.word() as u32 % (BLOCKS_MAX + 1);
+        header.layout.span_slots = input.below(9);
         header.samples = [(); 2].map(|()| Sample::from_words([(); 4].map(|()| input.word())));
         let text = String::from_utf8_lossy(input.rest()).into_owned();
         (header.name, header.filter) = (text.clone(), text);
