@@ -387,8 +387,12 @@ fn is_the_same_but_for_values(before: &Recording, after: &Recording) -> Result<(
             return Err(format!("{one:?} became {other:?}"));
         }
     }
+    // Headers that were mended are written as they must have been.
+    let is_mended = before.ledger.mended_blocks > 0;
     let counted = |recording: &Recording| Ledger {
         truncated: 0,
+        mended_blocks: 0,
+        exact: recording.ledger.exact || is_mended,
         ..recording.ledger
     };
     let tables = |recording: &Recording| {
@@ -409,6 +413,10 @@ fn is_the_same_but_for_values(before: &Recording, after: &Recording) -> Result<(
     ids.dedup();
     for id in ids {
         let (Some(one), Some(other)) = (before.spans.get(id), after.spans.get(id)) else {
+            // A slot that does not say which span it holds is left out.
+            if before.ledger.damaged_spans > 0 && after.spans.get(id).is_none() {
+                continue;
+            }
             return Err(format!("{id:?} is in one of them"));
         };
         let agreed = one.fields.len() == other.fields.len()

@@ -5,10 +5,12 @@
 //! was counted is appended to it, a line of JSON each, for whoever waits for it: see
 //! `torture`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -23,6 +25,8 @@ const EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Tally {
     what: &'static str,
+    /// Tells it from others of the same name, whose numbers are added to its.
+    name: String,
     wanted: u64,
     so_far: Mutex<(u64, Option<Instant>)>,
 }
@@ -38,8 +42,11 @@ impl Tally {
             let number = asked.parse();
             number.unwrap_or_else(|_| panic!("{} is {asked:?}, and no number", variable(what)))
         });
+        static TALLIES: AtomicU64 = AtomicU64::new(0);
+        let number = TALLIES.fetch_add(1, Ordering::Relaxed);
         Tally {
             what,
+            name: format!("{}.{number}", std::process::id()),
             wanted,
             so_far: Mutex::default(),
         }
@@ -66,7 +73,8 @@ impl Tally {
     }
 
     fn say(&self, done: u64) {
-        say(&json!({"what": self.what, "done": done, "wanted": self.wanted}));
+        let (what, name, wanted) = (self.what, &self.name, self.wanted);
+        say(&json!({"what": what, "name": name, "done": done, "wanted": wanted}));
     }
 }
 
@@ -116,9 +124,11 @@ impl Said {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let lines = text.lines().filter_map(|line| line.parse::<Value>().ok());
         let mut said = Said::default();
+        let mut tallies = BTreeMap::new();
         for line in lines.filter(|line| line["what"] == what) {
             if let (Some(done), Some(wanted)) = (line["done"].as_u64(), line["wanted"].as_u64()) {
-                said.done = Some((done, wanted));
+                tallies.insert(line["name"].to_string(), done);
+                said.done = Some((tallies.values().sum(), wanted));
             }
             said.notes.extend(line["note"].as_str().map(str::to_owned));
             said.found.extend(line["found"].as_str().map(str::to_owned));
@@ -137,7 +147,8 @@ mod tests {
         let lines = [
             json!({"what": "kills", "done": 1, "wanted": 9}),
             json!({"what": "forks", "done": 5, "wanted": 5}),
-            json!({"what": "kills", "done": 9, "wanted": 9}),
+            json!({"what": "kills", "done": 4, "wanted": 9}),
+            json!({"what": "kills", "name": "other", "done": 5, "wanted": 9}),
             json!({"what": "kills", "note": "on ext4"}),
             json!({"what": "kills", "found": "torn"}),
         ];

@@ -43,11 +43,19 @@ pub fn promises() -> &'static [Promise] {
             wanted: 20_000,
         },
         Promise {
+            what: "instructions",
+            promise: "dead after any one instruction it is read as if nothing had happened",
+            targets: &["single_step"],
+            tests: "dead_after_any",
+            controls: &[("single_step", "at_the_wrong_time")],
+            wanted: 1_000_000,
+        },
+        Promise {
             what: "deaths",
             promise: "however it dies, it dies as it would have, and that is told",
             targets: &["deaths"],
             tests: "every_death",
-            controls: &[("handlers", "found")],
+            controls: &[("handlers", "the_storm_finds")],
             wanted: 2_000,
         },
         Promise {

@@ -9,7 +9,7 @@ use nix::libc::{SIGABRT, SIGKILL, SIGSEGV};
 use tempfile::TempDir;
 use ttlog_reader::{Kind, Opened};
 use ttlog_tests::victim::{files, scratch};
-use ttlog_tests::{build, check};
+use ttlog_tests::{build, check, tally};
 
 const HOST: &str = env!("CARGO_BIN_EXE_host");
 
@@ -226,6 +226,8 @@ fn the_storm_finds_a_handler_that_allocates() {
     let mut program = Command::new(program);
     program.env(build::BUG, "handler-allocates");
     let mut host = Host::start_by(&mut program, "storm", true);
-    assert!(host.says().starts_with("stuck at "));
+    let words = host.says();
+    assert!(words.starts_with("stuck at "), "{words}");
+    tally::found("deaths", format!("a handler that allocates: {words}"));
     assert_eq!(host.ends().code(), Some(1));
 }
