@@ -49,6 +49,8 @@ fn start(plan: &Plan, scene: Scene) {
         .snapshot_directory(plan.directory.as_ref().expect("a directory"))
         .window(Duration::from_millis(1))
         .capacity_mib(plan.capacity_mib)
+        // What is redacted is decided before anything is written, and takes long in steps.
+        .redact_nothing()
         .span_slots(plan.span_slots);
     let builder = match scene {
         Scene::Terminate => builder.terminate_on(libc::SIGTERM),
