@@ -1,6 +1,6 @@
 //! Recordings made in memory: what a recorder would have left, and what none ever would.
 //!
-//! Whatever is put into one, [`seal`] renews the checks around it: what is wrong with it lies
+//! Whatever is put into one, [`Made::seal`] renews the checks around it: what is wrong with it lies
 //! behind them, where damage never comes to and only somebody who means harm does.
 //!
 //! Ticks are nanoseconds here, and the wall clock shows [`EPOCH_NS`] at tick 0.
@@ -32,7 +32,7 @@ pub const SPAN: u64 = 0x5000;
 /// A recording's bytes.
 #[derive(Clone, Debug)]
 pub struct Made {
-    /// The header, which [`seal`] writes.
+    /// The header, which [`Made::seal`] writes.
     pub header: Header,
     /// All of them.
     pub bytes: Vec<u8>,
@@ -233,7 +233,7 @@ impl Made {
         self.bytes[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
     }
 
-    /// Puts a block to its place, as [`block`] makes it.
+    /// Puts a block to its place, as [`block()`] makes it.
     pub fn put_block(&mut self, header: &block::Header, records: &[(Record, Vec<u64>)]) {
         let offset = self.header.layout.block_offset(header.index);
         self.put(offset, &block(header, records));

@@ -14,7 +14,7 @@
 //!
 //! To compare a mebibyte takes longer than all else. An instruction can store there only if
 //! it stores at all and a register holds an address of there, or if it is a system call:
-//! else it is not compared. That this is true is seen to once in [`UNCOMPARED`] of these.
+//! else it is not compared. That this is true is seen to once in `UNCOMPARED` of these.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
