@@ -123,7 +123,9 @@ fn letters(name: &str) -> impl Iterator<Item = char> {
 /// Whether `name`, which is letters in lower case, is in the name of a field.
 fn is_in(name: &str, field: &str) -> bool {
     let anywhere = name.chars().count() >= ANYWHERE;
-    field.char_indices().any(|(at, _)| {
+    let first = name.chars().next();
+    let begins = |&(_, c): &(usize, char)| c.to_lowercase().next() == first;
+    field.char_indices().filter(begins).any(|(at, _)| {
         let end = end_of(name, field, at);
         end.is_some_and(|end| anywhere || (is_edge(field, at) && ends_word(field, end)))
     })
