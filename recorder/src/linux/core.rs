@@ -251,10 +251,11 @@ impl Core {
     /// What was recorded and what was not, so far.
     ///
     /// A thread that ends meanwhile is counted here and there, or twice: then it is
-    /// counted again, a few times at most.
+    /// counted again. Whoever stands in the middle of its end, on a machine that is
+    /// busy, is waited for, up to a tenth of a second.
     pub(crate) fn counts(&self) -> (u64, u64) {
         const TRIES: usize = 100;
-        let mut counts = (0, 0);
+        let (mut counts, mut before) = ((0, 0), None);
         for _ in 0..TRIES {
             let done = self.ends_done.load(Ordering::Acquire);
             counts = self.count();
@@ -262,7 +263,9 @@ impl Core {
             if self.ends_begun.load(Ordering::Relaxed) == done {
                 break;
             }
-            std::thread::yield_now();
+            if before.replace(done) == Some(done) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         counts
     }

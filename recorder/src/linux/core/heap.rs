@@ -160,27 +160,32 @@ fn threads_that_come_and_go_record_to_the_heap_beside_a_live_reader() {
     let recorder = Recorder::new(Some(core.clone()), "debug".parse().unwrap(), 6);
     let said = AtomicU64::new(0);
     thread::scope(|scope| {
-        for writer in 1..=WRITERS {
+        let writers = (1..=WRITERS).map(|writer| {
             let (recorder, said) = (&recorder, &said);
             scope.spawn(move || {
                 with_default(recorder.subscriber(), || {
                     (0..ROUNDS / 2).for_each(|n| round(writer, n, said));
                 });
-                // One that comes and goes, whose blocks others take.
+                // One that comes and goes, whose blocks others take. Joined, it has ended.
                 thread::scope(|scope| {
-                    scope.spawn(|| {
+                    let other = scope.spawn(|| {
                         with_default(recorder.subscriber(), || {
                             (ROUNDS / 2..ROUNDS).for_each(|n| round(writer, n, said));
                         });
                     });
+                    other.join().expect("it records");
                 });
-            });
-        }
+            })
+        });
+        let writers: Vec<_> = writers.collect();
         let all = WRITERS * ROUNDS * 2;
         while said.load(Ordering::Relaxed) < all {
             let read = salvage(&Live(&core.memory)).expect("a recording");
             check(&read);
             thread::yield_now();
+        }
+        for writer in writers {
+            writer.join().expect("it records");
         }
     });
     let read = salvage(&Live(&core.memory)).expect("a recording");
