@@ -245,7 +245,9 @@ pub fn decode(page: &[u64], recording: u64, mut describe: impl FnMut(&[u64])) ->
             Record::Module => incident.modules.extend(module(body)),
             Record::Symbols => {
                 let lines = value_text(body, 0);
-                incident.symbols = lines.lines().map(str::to_owned).collect();
+                // Not `lines`, which takes a carriage return for a part of the end.
+                let lines = lines.split_terminator('\n');
+                incident.symbols = lines.map(str::to_owned).collect();
             }
             _ => {}
         }
@@ -324,7 +326,7 @@ mod tests {
                 build_id: "deadbeef".into(),
                 name: "/usr/bin/payments".into(),
             }],
-            symbols: vec!["main at src/main.rs:7".into(), "start".into()],
+            symbols: vec!["main at src/main.rs:7".into(), "start\r".into()],
         }
     }
 
