@@ -147,10 +147,14 @@ impl Dead {
     /// Runs `program` and waits until it is dead; the `run`th time, which changes
     /// particulars.
     pub fn of(program: &Path, death: Death, run: u64, recorded: bool) -> Dead {
+        Dead::by(&mut Command::new(program), death, run, recorded)
+    }
+
+    /// The same by a program with an environment of its own.
+    pub fn by(program: &mut Command, death: Death, run: u64, recorded: bool) -> Dead {
         let home = scratch();
         let recordings = home.path().join("recordings");
-        let mut command = Command::new(program);
-        command
+        program
             .arg(death.name())
             .arg(run.to_string())
             .arg(if recorded {
@@ -164,7 +168,7 @@ impl Dead {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let status = command.status().expect("it runs");
+        let status = program.status().expect("it runs");
         Dead { status, home }
     }
 

@@ -93,6 +93,13 @@ pub fn look(program: &Path) -> Outcome {
     outcome
 }
 
+/// The same with a program that redacts nothing where all is to be redacted.
+pub fn look_without(program: &Path) -> Outcome {
+    let mut outcome = Outcome::default();
+    look_after(program, "layer", (Setup::Nothing, true), &mut outcome);
+    outcome
+}
+
 /// Has `program` record, and gives where, and how often the code of a denied value ran.
 fn record(program: &Path, adapter: &str, setup: Setup) -> (TempDir, u64) {
     let home = scratch();

@@ -55,7 +55,10 @@ pub fn promises() -> &'static [Promise] {
             promise: "however it dies, it dies as it would have, and that is told",
             targets: &["deaths"],
             tests: "every_death",
-            controls: &[("handlers", "the_storm_finds")],
+            controls: &[
+                ("deaths", "a_handler_that_ends"),
+                ("handlers", "the_storm_finds"),
+            ],
             wanted: 2_000,
         },
         Promise {
@@ -84,6 +87,41 @@ pub fn promises() -> &'static [Promise] {
             tests: "a_power_cut_costs",
             controls: &[("power_cut", "the_check_finds")],
             wanted: 2_000,
+        },
+        Promise {
+            what: "corruptions",
+            promise: "what is not damaged is read, all of it, once, and nothing false is shown",
+            targets: &["corrupted"],
+            tests: "what_is_not_damaged",
+            controls: &[
+                ("corrupted", "a_reader_that_asks"),
+                ("corrupted", "an_event_that_nobody_said"),
+            ],
+            wanted: 10_000,
+        },
+        Promise {
+            what: "hostile-inputs",
+            promise: "whatever it reads, the reader takes 64 MiB at most and comes to an end",
+            targets: &["bounded"],
+            tests: "",
+            controls: &[("bounded", "whoever_believes")],
+            wanted: 0,
+        },
+        Promise {
+            what: "planted-objects",
+            promise: "what others planted where a file is to be made stays, and harms nobody",
+            targets: &["planted"],
+            tests: "",
+            controls: &[("planted", "a_double_that_opens")],
+            wanted: 0,
+        },
+        Promise {
+            what: "secrets",
+            promise: "the value of a denied field reaches no file, however it comes",
+            targets: &["redaction"],
+            tests: "",
+            controls: &[("redaction", "a_recorder_that_redacts_nothing")],
+            wanted: 0,
         },
         Promise {
             what: "live-reads",

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use ttlog_tests::corrupt::{self, Copy, Original};
+use ttlog_tests::{Tally, tally};
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 
@@ -16,16 +17,15 @@ fn originals() -> Vec<Original> {
     corrupt::originals(Path::new(VICTIM))
 }
 
-fn copies() -> u64 {
-    let asked = std::env::var("TTLOG_TESTS_CORRUPTIONS").ok();
-    asked.map_or(COPIES, |asked| asked.parse().expect("a number of copies"))
-}
-
 #[test]
 fn what_is_not_damaged_is_told_all_of_it_and_nothing_else() {
-    let report = corrupt::damaged(&originals(), copies(), || {});
+    let corruptions = Tally::of("corruptions", COPIES);
+    let report = corrupt::damaged(&originals(), corruptions.wanted(), || corruptions.add(1));
     print!("{report}");
     assert!(report.failures.is_empty(), "{report}");
+    for line in report.to_string().lines() {
+        corruptions.note(line);
+    }
 }
 
 /// The control: a reader that believes every record at its face must not get past.
@@ -42,7 +42,10 @@ fn a_reader_that_asks_for_no_check_would_be_found() {
     let is_false = |violation: &str| violation.starts_with("false");
     let failures = report.failures.iter();
     let found = failures.filter(|(.., violation)| is_false(&violation.to_string()));
-    assert!(found.count() > 5, "{report}");
+    let found: Vec<_> = found.collect();
+    assert!(found.len() > 5, "{report}");
+    let (_, damage, words) = found[0];
+    tally::found("corruptions", format!("{damage:?}: {words}"));
 }
 
 /// The control: an event that was altered, with a check that is right.
@@ -54,6 +57,7 @@ fn an_event_that_nobody_said_would_be_found() {
     let violation = original.judge(&Copy::new(&bytes), &told);
     let violation = violation.expect_err("an event was altered").to_string();
     assert!(violation.starts_with("false: the values"), "{violation}");
+    tally::found("corruptions", violation);
     // And it is not for nothing that nothing else is found.
     let told = corrupt::salvaged(original.bytes()).expect("a recording");
     let figures = original.judge(&Copy::new(original.bytes()), &told);

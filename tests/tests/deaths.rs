@@ -3,14 +3,14 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ttlog_format::incident::{self, Incident};
 use ttlog_reader::{Kind, Opened};
 use ttlog_tests::death::{Dead, Death, WORKERS};
-use ttlog_tests::{Tally, Violation, build, check};
+use ttlog_tests::{Tally, Violation, build, check, tally};
 
 const MORTAL: &str = env!("CARGO_BIN_EXE_mortal");
 
@@ -163,6 +163,22 @@ fn every_death_is_what_it_would_have_been_and_is_told() {
     let wrong = die(&programs(), &ways, times, &deaths);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     deaths.note(&format!("in {} ways", ways.len()));
+}
+
+/// The control: a recorder that ends the process itself is seen by how it ended.
+#[test]
+fn a_handler_that_ends_the_process_is_found() {
+    let seeded = build::seeded(MORTAL, "mortal");
+    for death in [Death::Fault(nix::libc::SIGFPE), Death::Abort] {
+        let expected = seen(Dead::of(&seeded, death, 0, false).status);
+        let mut program = Command::new(&seeded);
+        let dead = Dead::by(program.env(build::BUG, "handler-ends"), death, 0, true);
+        let words = judge(&dead, death, expected)
+            .expect_err("a bug")
+            .to_string();
+        assert!(words.starts_with("ended by (Some(1), None"), "{words}");
+        tally::found("deaths", format!("{death:?}: {words}"));
+    }
 }
 
 #[test]

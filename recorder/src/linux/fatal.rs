@@ -289,6 +289,11 @@ impl Arrival {
     /// when the handler returns, and faults again; any other signal is sent again,
     /// since returning would survive it.
     fn go_on_by_default(&self, info: *mut libc::siginfo_t) {
+        if seeded::is(Bug::HandlerEnds) {
+            // The bug that the negative control of deaths must find.
+            // SAFETY: it does not return.
+            unsafe { libc::_exit(1) };
+        }
         set_default(self.signal);
         let is_fault = matches!(
             self.signal,

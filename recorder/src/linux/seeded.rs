@@ -28,6 +28,8 @@ pub(crate) enum Bug {
     Reentry,
     /// The handler of fatal signals allocates.
     HandlerAllocates,
+    /// The handler of fatal signals ends the process, where the signal was to.
+    HandlerEnds,
     /// A forked child goes on writing.
     ChildWrites,
     /// Recordings are retired whose process lives.
@@ -55,7 +57,7 @@ pub(crate) use sown::sow;
 mod sown {
     use super::Bug;
 
-    const NAMED: [(&str, Bug); 11] = [
+    const NAMED: [(&str, Bug); 12] = [
         ("commit-first", Bug::CommitFirst),
         ("header-first", Bug::HeaderFirst),
         ("totals-late", Bug::TotalsLate),
@@ -65,6 +67,7 @@ mod sown {
         ("name-first", Bug::NameFirst),
         ("reentry", Bug::Reentry),
         ("handler-allocates", Bug::HandlerAllocates),
+        ("handler-ends", Bug::HandlerEnds),
         ("child-writes", Bug::ChildWrites),
         ("retires-the-living", Bug::RetiresTheLiving),
     ];
