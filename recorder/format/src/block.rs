@@ -43,7 +43,7 @@
 //! be counted again. Its newest block says that there is no next.
 //!
 //! Why is the commit word guarded and not checked with the rest? It changes with
-//! every record; a guard costs two instructions.
+//! every record; a guard costs a few instructions.
 
 mod correct;
 

@@ -120,10 +120,11 @@ impl Key {
         self.finish(sum)
     }
 
-    /// A 32-bit number with its own check, for words that change in place.
+    /// A 32-bit number with its own check, for words that change in place. Up to three
+    /// flipped bits are seen, wherever they are; of more, all but one in 2^32.
     #[inline]
     pub fn guard(self, number: u32) -> u64 {
-        u64::from(number) | (u64::from(number ^ self.0 as u32) << 32)
+        u64::from(number) | (u64::from(spread(number) ^ self.0 as u32) << 32)
     }
 
     /// The check of a block that says at its end, too, whose it is and where it lies: other
@@ -150,9 +151,20 @@ impl Key {
     /// The number that [`Key::guard`] put into `word`, or `None` if it is damaged.
     #[inline]
     pub fn guarded(self, word: u64) -> Option<u32> {
-        let number = word as u32;
-        (((word >> 32) as u32) == number ^ self.0 as u32).then_some(number)
+        (guarding(word) == self.0 as u32).then_some(word as u32)
     }
+}
+
+/// The bits of the key with which a number is guarded, by the word in which it is.
+pub(crate) fn guarding(word: u64) -> u32 {
+    spread(word as u32) ^ (word >> 32) as u32
+}
+
+/// A number whose every bit changes many: a flipped bit of the number and the same of its
+/// check must not undo each other.
+#[inline]
+fn spread(number: u32) -> u32 {
+    (u64::from(number).wrapping_mul(FACTOR) >> 32) as u32
 }
 
 /// A sum over words, in the order in which they are written.
@@ -229,6 +241,8 @@ fn mix(x: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn block(recording: u64, sequence: u64) -> Key {
@@ -290,6 +304,53 @@ mod tests {
             assert_eq!(key.guarded(word), Some(number));
             for bit in 0..64 {
                 assert_eq!(key.guarded(word ^ (1 << bit)), None);
+            }
+        }
+    }
+
+    /// Of the numbers that a flipped bit adds, with what is carried into them from below:
+    /// no sum of so few is what as many flipped bits of the check may change.
+    #[test]
+    fn up_to_three_flipped_bits_of_a_guarded_number_are_seen_wherever_they_are() {
+        let added: Vec<u32> = (0..32).map(|bit| (FACTOR << bit >> 32) as u32).collect();
+        let either = |it: u32| [it, it.wrapping_neg()];
+        let powers: Vec<u32> = (0..32).flat_map(|bit| either(1 << bit)).collect();
+        let sums = powers
+            .iter()
+            .flat_map(|a| powers.iter().map(|b| a.wrapping_add(*b)));
+        let by_two: HashSet<u32> = sums.collect();
+        let by_one: HashSet<u32> = powers.iter().copied().collect();
+        let changes = |flips: usize, sum: u32| {
+            sum == 0 || flips < 3 && by_one.contains(&sum) || flips < 2 && by_two.contains(&sum)
+        };
+        let mut sums = vec![(0, 0u32)];
+        for flips in 1..=3 {
+            let mut more = Vec::new();
+            for &(from, sum) in &sums {
+                for (bit, &it) in added.iter().enumerate().skip(from) {
+                    more.extend(either(it).map(|it| (bit + 1, sum.wrapping_add(it))));
+                }
+            }
+            for &(_, sum) in &more {
+                let most = flips as u32;
+                let carried =
+                    (0..=2 * most).map(|carry| sum.wrapping_add(carry).wrapping_sub(most));
+                for it in carried {
+                    assert!(!changes(flips, it), "{flips} flipped bits add {it:#x}");
+                }
+            }
+            sums = more;
+        }
+    }
+
+    #[test]
+    fn flipped_bits_of_a_number_and_of_its_check_do_not_undo_each_other() {
+        let key = block(3, 4);
+        for number in [0, 1, 192, 0x0123_4567, 0xffff_ffff] {
+            let word = key.guard(number);
+            for (a, b) in (0..64).flat_map(|a| (0..a).map(move |b| (a, b))) {
+                let flipped = word ^ (1 << a) ^ (1 << b);
+                assert_eq!(key.guarded(flipped), None, "{number}: {a}, {b}");
             }
         }
     }

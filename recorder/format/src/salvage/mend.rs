@@ -23,7 +23,7 @@ use crate::block::{
     self, HEADER_WORDS, Header, Kind, MAGIC_TAKEN, Next, OWNER_WORD, Owner, Retired, State,
     are_near, corrected, near, word,
 };
-use crate::check::Key;
+use crate::check::{Key, guarding};
 use crate::record;
 
 /// Keys that are tried for each place of the pool.
@@ -428,12 +428,14 @@ impl<'w> Witnesses<'w> {
             .collect();
         places.sort_by_key(|&at| (std::cmp::Reverse(scores[at]), at));
         places.truncate(WITNESSES);
-        let implied = [word::COMMIT, word::DROPPED, word::NEXT]
-            .map(|at| words.get(at).map(|&word| word as u32 ^ (word >> 32) as u32));
-        let [commit, dropped, next] = implied;
+        // A word of one half twice is what zeros, ones and other runs leave.
+        let is_none_of_a_run = |word: &&u64| **word as u32 != (**word >> 32) as u32;
+        let [commit, dropped, next] = [word::COMMIT, word::DROPPED, word::NEXT]
+            .map(|at| words.get(at).filter(is_none_of_a_run))
+            .map(|word| word.map(|&word| guarding(word)));
         let agreed = [(commit, dropped), (dropped, next), (commit, next)]
             .into_iter()
-            .find(|(a, b)| a == b && a.is_some_and(|bits| bits != 0));
+            .find(|(a, b)| a.is_some() && a == b);
         Witnesses {
             records,
             places,
@@ -452,7 +454,7 @@ impl<'w> Witnesses<'w> {
     fn speak_for(&self, key: Key) -> bool {
         if self
             .guard
-            .is_some_and(|guard| key.guard(0) != u64::from(guard) << 32)
+            .is_some_and(|guard| guarding(key.guard(0)) != guard)
         {
             return false;
         }
