@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::{Recording, salvage};
 use crate::RECORD_MAX_WORDS;
 use crate::block::{
-    self, HEADER_BYTES, HEADER_WORDS, Kind, OWNER_WORD, RECORDS_END_BYTES, Retired,
+    self, HEADER_BYTES, HEADER_WORDS, Kind, OWNER_WORD, RECORDS_END_BYTES, Retired, State, word,
 };
 use crate::check::Key;
 use crate::clock::{Sample, Source};
@@ -236,6 +236,21 @@ impl Image {
             let word = self.block_offset(old.index) + 8 * block::word::NEXT as u64;
             self.put(word, &[next]);
         }
+    }
+
+    /// Has a block say that it was begun when clocks showed this.
+    pub(crate) fn begun(&mut self, index: u32, clocks: Sample) {
+        let offset = self.block_offset(index);
+        let was: [u64; HEADER_WORDS] = std::array::from_fn(|i| self.word(offset + 8 * i as u64));
+        let State::Block(mut header) = block::decode(&was) else {
+            panic!("a block");
+        };
+        header.clocks = clocks;
+        let mut words = header.encode(0);
+        for own in [word::COMMIT, word::DROPPED, word::NEXT] {
+            words[own] = was[own];
+        }
+        self.put(offset, &words);
     }
 
     /// Appends and commits a record; `body` begins with its ticks.

@@ -1,7 +1,8 @@
 //! Recordings that are found by their blocks.
 
-use super::super::image::Image;
+use super::super::image::{self, Image};
 use super::*;
+use crate::clock;
 use crate::header::HEADER_BYTES;
 use crate::{BLOCK_BYTES, span};
 
@@ -163,6 +164,52 @@ fn a_damaged_block_between_others_is_made_out_without_a_header() {
     let (_, recording) = found(&bytes);
     assert_eq!(numbers(&recording), ALL);
     assert_eq!(recording.ledger.mended_blocks, 1);
+}
+
+/// Nobody's headers, and from the block at `from` on two bytes of what each says wrong.
+fn worse(mut image: Image, damaged: std::ops::Range<u32>) -> Vec<u8> {
+    for index in damaged {
+        for word in [block::word::NAME, block::word::EVENTS_BEFORE] {
+            image.flip(index, word);
+        }
+    }
+    let copy = image.layout().copy_offset() as usize;
+    for at in [0, copy] {
+        image.bytes[at..at + HEADER_BYTES].fill(0);
+    }
+    image.bytes
+}
+
+#[test]
+fn where_most_blocks_are_damaged_those_that_are_not_tell_where_they_lie() {
+    let blocks = 130;
+    let mut image = Image::new(blocks, 0);
+    for index in 0..blocks {
+        let ticks = MS * u64::from(index + 1);
+        image.take(index, 1, ticks);
+        image.event(1, ticks, index);
+    }
+    let (found, recording) = found(&worse(image, 70..blocks));
+    assert_eq!(found.blocks, 70);
+    assert!(numbers(&recording).into_iter().eq(0..u64::from(blocks)));
+}
+
+#[test]
+fn how_fast_ticks_pass_is_told_by_two_damaged_blocks_where_no_other_tells() {
+    let at = |ms: u64| clock::Sample {
+        ticks: 3 * MS * ms,
+        ..image::sample(MS * ms)
+    };
+    let mut image = Image::new(4, 0);
+    for (index, ms) in (0..).zip([1, 1, 90, 90]) {
+        image.take(index, 1, at(ms).ticks);
+        image.event(1, at(ms).ticks + 3 * u64::from(index), index);
+        image.begun(index, at(ms));
+    }
+    let (_, recording) = found(&worse(image, 0..2));
+    let first = recording.entries[0].wall_ns;
+    assert_eq!(numbers(&recording), [0, 1, 2, 3]);
+    assert_eq!(first, at(1).wall_ns);
 }
 
 /// What is as bad as can be, of a mebibyte: it takes time and memory in proportion.
