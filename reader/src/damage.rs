@@ -9,6 +9,11 @@ use ttlog_format::salvage::Ledger;
 pub(crate) fn words(ledger: &Ledger) -> Option<String> {
     let counts = [
         (u64::from(ledger.lacks_header), "header that is gone", ""),
+        (
+            u64::from(ledger.lacks_rate),
+            "clock whose rate had to be guessed",
+            "",
+        ),
         (ledger.damaged_blocks, "damaged block", "damaged blocks"),
         (
             ledger.mended_blocks,

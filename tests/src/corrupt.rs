@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use ttlog_format::block::{self, HEADER_WORDS, State, word};
+use ttlog_format::block::{self, HEADER_WORDS, Owner, State, word};
 use ttlog_format::check::Key;
 use ttlog_format::header::Layout;
 use ttlog_format::record::{Kind, Raw, Walk};
@@ -270,6 +270,7 @@ struct Record {
 pub struct Original {
     bytes: Vec<u8>,
     layout: Layout,
+    recording: u64,
     /// By sequence number of the block, and place in it, every record.
     records: BTreeMap<(u64, usize), Record>,
     /// What is told, and in which place of the whole that is.
@@ -309,18 +310,17 @@ impl Original {
             return Err(Violation::new(format!("not undamaged: {ledger:?}")));
         }
         let header = ttlog_format::header::Header::decode(&bytes);
-        let layout = header
-            .map_err(|fault| Violation::new(format!("{fault:?}")))?
-            .layout;
+        let header = header.map_err(|fault| Violation::new(format!("{fault:?}")))?;
         let mut original = Original {
-            layout,
+            layout: header.layout,
+            recording: header.recording,
             records: BTreeMap::new(),
             shown: HashMap::new(),
             beside: HashSet::new(),
             telling,
             bytes,
         };
-        for index in 0..layout.blocks {
+        for index in 0..original.layout.blocks {
             original.take_in(index);
         }
         let shown = original.telling.shown.iter().enumerate();
@@ -457,7 +457,8 @@ impl Original {
                 return Err(Violation::new(format!("twice: {origin:?}: {shown:?}")));
             }
             let Some((place, truth)) = self.shown.get(origin) else {
-                if self.beside.contains(&(origin.sequence, origin.word)) {
+                let is_beside = self.beside.contains(&(origin.sequence, origin.word));
+                if is_beside || self.is_of_a_life_before(origin, shown.thread) {
                     seen.remove(origin);
                     continue;
                 }
@@ -490,6 +491,21 @@ impl Original {
             }
         }
         Ok(seen)
+    }
+
+    /// Whether a record that is told was written where a newer life of its block now is,
+    /// which has not reached it: nothing is left of that life, and the record is true.
+    fn is_of_a_life_before(&self, origin: &Origin, thread: u32) -> bool {
+        let owner = Owner {
+            sequence: origin.sequence,
+            thread,
+            kind: block::Kind::Records,
+        };
+        let key = owner.key(self.recording);
+        (0..self.layout.blocks).any(|index| {
+            let words = words_of(&self.bytes, self.layout, index);
+            ttlog_format::record::at(&words[..block::OWNER_WORD], origin.word, key).is_some()
+        })
     }
 
     /// Checks the account.

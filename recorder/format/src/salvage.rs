@@ -212,6 +212,9 @@ pub struct Ledger {
     pub missing_bytes: u64,
     /// Whether the file has neither of its headers, and says what its blocks do.
     pub lacks_header: bool,
+    /// Whether nothing tells how fast ticks pass, since one moment alone is left at which
+    /// clocks were read: times far from it are off.
+    pub lacks_rate: bool,
     /// Of a snapshot: entries that were left out, since they lie before its window.
     pub before_window: u64,
     /// Of a snapshot: items that it lacks because it ends early.

@@ -136,29 +136,12 @@ struct Said {
     last: Sample,
 }
 
-impl Said {
-    /// Takes in when a block was begun.
-    fn clocks(&mut self, clocks: Sample) {
-        if self.last == Sample::default() {
-            (self.first, self.last) = (clocks, clocks);
-        }
-        if clocks.monotonic_ns < self.first.monotonic_ns {
-            self.first = clocks;
-        }
-        if clocks.monotonic_ns > self.last.monotonic_ns {
-            self.last = clocks;
-        }
-    }
-}
-
 /// Somebody who looks through bytes.
 struct Look {
     len: u64,
     hits: Vec<Hit>,
     said: HashMap<u64, Said>,
     headers: BTreeMap<u64, (u64, Header)>,
-    /// By recording and the words of a sample, how many damaged blocks say so.
-    overheard: HashMap<(u64, [u64; 4]), u32>,
     /// What looks like the slot of an open span: where, and its id.
     slots: Vec<(u64, u64)>,
     /// Up to where what is found lies in a block.
@@ -173,7 +156,6 @@ impl Look {
             hits: Vec::new(),
             said: HashMap::new(),
             headers: BTreeMap::new(),
-            overheard: HashMap::new(),
             slots: Vec::new(),
             in_block: 0,
             corrections: len / BYTES_A_CORRECTION + FEW / 16,
@@ -231,9 +213,8 @@ impl Look {
                 State::Block(header) => Some(header),
                 _ => self.corrected(&words),
             };
-            match header {
-                Some(header) => self.block(&header, offset),
-                None => self.overhear(&words),
+            if let Some(header) = header {
+                self.block(&header, offset);
             }
         }
     }
@@ -264,18 +245,17 @@ impl Look {
             offset,
         });
         let said = self.said.entry(header.recording).or_default();
-        said.clocks(header.clocks);
-        said.about = About::of(header).or(said.about);
-    }
-
-    /// Notes the clocks of a block that does not pass its check.
-    fn overhear(&mut self, words: &[u64; HEADER_WORDS]) {
-        if self.overheard.len() as u64 >= self.len / BYTES_A_BLOCK + FEW {
-            return;
+        let clocks = header.clocks;
+        if said.last == Sample::default() {
+            (said.first, said.last) = (clocks, clocks);
         }
-        let clocks = std::array::from_fn(|i| words[word::CLOCKS + i]);
-        let said = (words[word::RECORDING], clocks);
-        *self.overheard.entry(said).or_default() += 1;
+        if clocks.monotonic_ns < said.first.monotonic_ns {
+            said.first = clocks;
+        }
+        if clocks.monotonic_ns > said.last.monotonic_ns {
+            said.last = clocks;
+        }
+        said.about = About::of(header).or(said.about);
     }
 
     /// Notes what looks like a slot: a span's id, and an opening that names it.
@@ -304,13 +284,6 @@ impl Look {
         self.hits.sort_unstable_by_key(|hit| {
             (hit.recording, hit.index, Reverse(hit.sequence), hit.offset)
         });
-        // Where all blocks that pass were begun at one moment, nothing else tells how fast
-        // ticks pass; and what two damaged ones say alike is what was written.
-        for ((recording, clocks), many) in self.overheard.drain() {
-            if let Some(said) = self.said.get_mut(&recording).filter(|_| many > 1) {
-                said.clocks(Sample::from_words(clocks));
-            }
-        }
         let mut offsets: Vec<u64> = self.hits.iter().map(|hit| hit.offset).collect();
         offsets.sort_unstable();
         let mut beside = Beside {

@@ -180,6 +180,7 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         (causes, account.damaged_causes) = file.causes()?;
         account.lacks_header = file.lacks_header();
         account.exact &= !account.lacks_header;
+        account.lacks_rate = timeline.is_guessed;
         let threads = threads(&pool, &survey);
         let mut stream = Stream {
             recording: Recording {

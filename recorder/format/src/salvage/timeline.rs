@@ -22,6 +22,8 @@ pub(super) struct Timeline {
     points: Vec<Sample>,
     /// Nanoseconds, and the ticks that they took.
     rate: (i128, i128),
+    /// Whether nothing tells that rate but how long the machine had been up.
+    pub(super) is_guessed: bool,
 }
 
 impl Timeline {
@@ -43,15 +45,18 @@ impl Timeline {
         end_with(&mut points, last);
         let monotonic = i128::from(last.monotonic_ns) - i128::from(first.monotonic_ns);
         let ticks = i128::from(last.ticks) - i128::from(first.ticks);
+        let is_guessed = header.clock == Source::Tsc && ticks <= 0;
         let rate = match header.clock {
-            Source::Tsc if ticks > 0 => (monotonic, ticks),
-            Source::Tsc | Source::Monotonic => (1, 1),
+            Source::Tsc if !is_guessed => (monotonic, ticks),
+            Source::Tsc => since_boot(first),
+            Source::Monotonic => (1, 1),
         };
         Timeline {
             first,
             last,
             points,
             rate,
+            is_guessed,
         }
     }
 
@@ -108,6 +113,16 @@ fn along(from: Sample, ticks: u64, (ns, per): (i128, i128)) -> u64 {
     let passed = (i128::from(ticks) - i128::from(from.ticks)).saturating_mul(ns);
     let wall = i128::from(from.wall_ns).saturating_add(passed.div_euclid(per.max(1)));
     wall.clamp(0, i128::from(u64::MAX)) as u64
+}
+
+/// The rate of ticks that began when the machine did, as those of most do; one that no
+/// machine has is not believed.
+fn since_boot(sample: Sample) -> (i128, i128) {
+    let (ns, ticks) = (sample.boottime_ns, sample.ticks);
+    match ns / 8 <= ticks && ticks / 8 <= ns {
+        true => (ns.into(), ticks.into()),
+        false => (1, 1),
+    }
 }
 
 /// Whether `sample` can have been taken after `last`, by the same clocks.
