@@ -152,6 +152,7 @@ struct OfLedger {
     #[serde(flatten)]
     counts: OfCounts,
     damaged_blocks: u64,
+    mended_blocks: u64,
     damaged_spans: u64,
     damaged_totals: u64,
     damaged_causes: u64,
@@ -164,6 +165,8 @@ struct OfLedger {
     lost_stretches: u64,
     failed_syncs: u64,
     missing_bytes: u64,
+    lacks_header: bool,
+    lacks_rate: bool,
     before_window: u64,
     missing_items: u64,
     exact: bool,
@@ -228,6 +231,7 @@ impl OfLedger {
         OfLedger {
             counts: OfCounts::new(&ledger.counts),
             damaged_blocks: ledger.damaged_blocks,
+            mended_blocks: ledger.mended_blocks,
             damaged_spans: ledger.damaged_spans,
             damaged_totals: ledger.damaged_totals,
             damaged_causes: ledger.damaged_causes,
@@ -240,6 +244,8 @@ impl OfLedger {
             lost_stretches: ledger.lost_stretches,
             failed_syncs: ledger.failed_syncs,
             missing_bytes: ledger.missing_bytes,
+            lacks_header: ledger.lacks_header,
+            lacks_rate: ledger.lacks_rate,
             before_window: ledger.before_window,
             missing_items: ledger.missing_items,
             exact: ledger.exact,
