@@ -13,6 +13,7 @@
 //!
 //! The bound on the work: so many keys for each place of the pool, whatever is in them.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use super::Source;
@@ -143,9 +144,7 @@ impl Known {
         known.order.sort_unstable();
         // Those that recorded last, first.
         let newest = |thread: &u32| people.get(thread).map_or(0, |person| person.sequence);
-        known
-            .threads
-            .sort_by_key(|thread| std::cmp::Reverse(newest(thread)));
+        known.threads.sort_by_key(|thread| Reverse(newest(thread)));
         known
     }
 
@@ -288,8 +287,9 @@ impl Known {
 
     /// Whose the block is, as its end, its header, or the thread's other blocks say.
     fn said(&self, words: &[u64], place: u32, index: u32) -> Option<Owner> {
+        let bits = agreed(words).filter(|_| self.has_own_header(words, index));
         if let Some(owner) = block::owner(words, self.recording, index) {
-            return self.proven(words, owner);
+            return self.proven(words, owner, bits);
         }
         let (sequences, threads) = self.named(words, place, index);
         let mut pairs = Vec::new();
@@ -300,18 +300,24 @@ impl Known {
         }
         let before = self.before.get(&place).into_iter().flatten().copied();
         pairs.extend(before);
+        // Records of an older life lie behind those of a newer one.
+        pairs.sort_by_key(|owner| Reverse(owner.sequence));
         pairs
             .into_iter()
-            .find_map(|owner| self.proven(words, owner))
+            .find_map(|owner| self.proven(words, owner, bits))
+    }
+
+    /// Whether the words at the block's beginning are its own, and not a copy of another's.
+    fn has_own_header(&self, words: &[u64], index: u32) -> bool {
+        let was = words.first_chunk::<HEADER_WORDS>();
+        let is_own = was.is_some_and(|was| self.copied(was, index).is_none());
+        is_own && are_near(words[word::INDEX] & u64::from(u32::MAX), index.into())
     }
 
     /// Sequence numbers and threads that the block, and the threads' other blocks, name.
     fn named(&self, words: &[u64], place: u32, index: u32) -> (Vec<u64>, Vec<u32>) {
         let (mut sequences, mut threads) = (Vec::new(), Vec::new());
-        // A header of another place is a copy's.
-        let was = words.first_chunk::<HEADER_WORDS>();
-        let is_own = was.is_some_and(|was| self.copied(was, index).is_none());
-        if is_own && are_near(words[word::INDEX] & u64::from(u32::MAX), index.into()) {
+        if self.has_own_header(words, index) {
             sequences.push(words[word::SEQUENCE]);
             threads.push(words[word::THREAD] as u32);
         }
@@ -331,12 +337,16 @@ impl Known {
         (sequences, threads)
     }
 
-    /// The owner, if a record of the block passes under its key, and no other block is its.
-    fn proven(&self, words: &[u64], owner: Owner) -> Option<Owner> {
+    /// The owner, if a record of the block passes under its key, which guards with these
+    /// bits, and no other block is its.
+    fn proven(&self, words: &[u64], owner: Owner, bits: Option<u32>) -> Option<Owner> {
         if owner.sequence == 0 || self.sequences.contains(&owner.sequence) {
             return None;
         }
         let key = owner.key(self.recording);
+        if !guards(key, bits) {
+            return None;
+        }
         let mut places = HEADER_WORDS..OWNER_WORD;
         let records = words.get(..OWNER_WORD)?;
         places
@@ -403,6 +413,23 @@ fn owners(sequence: u64, thread: u32) -> impl Iterator<Item = Owner> {
     [of(thread, Kind::Records), of(0, Kind::CallSites)].into_iter()
 }
 
+/// The bits of the key that guard numbers, where two numbers of a block's header agree.
+fn agreed(words: &[u64]) -> Option<u32> {
+    // A word of one half twice is what zeros, ones and other runs leave.
+    let is_none_of_a_run = |word: &&u64| **word as u32 != (**word >> 32) as u32;
+    let [commit, dropped, next] = [word::COMMIT, word::DROPPED, word::NEXT]
+        .map(|at| words.get(at).filter(is_none_of_a_run))
+        .map(|word| word.map(|&word| guarding(word)));
+    let mut pairs = [(commit, dropped), (dropped, next), (commit, next)].into_iter();
+    let agreed = pairs.find(|(a, b)| a.is_some() && a == b);
+    agreed.and_then(|(bits, _)| bits)
+}
+
+/// Whether a key guards with these bits, where they are known.
+fn guards(key: Key, bits: Option<u32>) -> bool {
+    bits.is_none_or(|bits| guarding(key.guard(0)) == bits)
+}
+
 /// What of a block tells the right key from others.
 struct Witnesses<'w> {
     records: &'w [u64],
@@ -426,20 +453,12 @@ impl<'w> Witnesses<'w> {
         let mut places: Vec<usize> = (HEADER_WORDS..records.len())
             .filter(|&at| scores[at] > 0)
             .collect();
-        places.sort_by_key(|&at| (std::cmp::Reverse(scores[at]), at));
+        places.sort_by_key(|&at| (Reverse(scores[at]), at));
         places.truncate(WITNESSES);
-        // A word of one half twice is what zeros, ones and other runs leave.
-        let is_none_of_a_run = |word: &&u64| **word as u32 != (**word >> 32) as u32;
-        let [commit, dropped, next] = [word::COMMIT, word::DROPPED, word::NEXT]
-            .map(|at| words.get(at).filter(is_none_of_a_run))
-            .map(|word| word.map(|&word| guarding(word)));
-        let agreed = [(commit, dropped), (dropped, next), (commit, next)]
-            .into_iter()
-            .find(|(a, b)| a.is_some() && a == b);
         Witnesses {
             records,
             places,
-            guard: agreed.and_then(|(bits, _)| bits),
+            guard: agreed(words),
         }
     }
 
@@ -452,10 +471,7 @@ impl<'w> Witnesses<'w> {
     }
 
     fn speak_for(&self, key: Key) -> bool {
-        if self
-            .guard
-            .is_some_and(|guard| guarding(key.guard(0)) != guard)
-        {
+        if !guards(key, self.guard) {
             return false;
         }
         let passes = |&at: &usize| record::at(self.records, at, key).is_some();

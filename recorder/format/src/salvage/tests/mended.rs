@@ -72,6 +72,30 @@ fn a_header_that_is_gone_is_made_out_by_the_threads_next_block() {
 }
 
 #[test]
+fn records_of_an_older_life_do_not_make_the_block_theirs() {
+    let mut image = Image::new(4, 0);
+    image.call_sites(0);
+    image.take(1, 1, 10 * MS);
+    for n in 0..20 {
+        image.event(1, (11 + u64::from(n)) * MS, n);
+    }
+    // Says whose the block before was; which another thread has now, and fills less of.
+    image.take(2, 1, 40 * MS);
+    image.event(1, 41 * MS, 20);
+    image.take(1, 2, 50 * MS);
+    image.event(2, 51 * MS, 100);
+    let sequence = image.block_offset(1) + 8 * word::SEQUENCE as u64;
+    for (offset, mask) in [(0, 1 << 13), (8 * (OWNER_WORD - 5) as u64, 1 << 63)] {
+        let damaged = image.word(sequence + offset) ^ mask;
+        image.put(sequence + offset, &[damaged]);
+    }
+    image.flip(1, word::NAME);
+    let recording = image.salvage();
+    assert_eq!(numbers(&recording), [20, 100]);
+    assert_eq!(recording.ledger.mended_blocks, 1);
+}
+
+#[test]
 fn where_nothing_is_said_all_numbers_that_can_be_are_tried() {
     for index in [3, 4] {
         let mut image = story();
