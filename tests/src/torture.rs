@@ -135,7 +135,7 @@ pub fn promises() -> &'static [Promise] {
             what: "forks",
             promise: "a forked child leaves its parent's recording alone, and has its own",
             targets: &["forks"],
-            tests: "ten_thousand_forks",
+            tests: "forks_by_the_thousand",
             controls: &[("forks", "a_recorder_that_writes")],
             wanted: 10_000,
         },

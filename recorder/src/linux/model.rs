@@ -8,12 +8,12 @@
 //!
 //! ```console
 //! $ export CARGO_TARGET_DIR=target/loom
-//! $ RUSTFLAGS="--cfg loom" cargo test -p ttlog --lib model --release -- --nocapture
-//! $ RUSTFLAGS="--cfg loom --cfg ttlog_seeded" cargo test -p ttlog --lib model --release
+//! $ export RUSTFLAGS="--cfg loom --cfg ttlog_seeded"
+//! $ cargo test -p ttlog --lib model --release -- --nocapture
 //! ```
 //!
-//! The second has the negative controls besides: each sows a bug in what records, with
-//! which a model must fail.
+//! Without `ttlog_seeded` the negative controls are left out: each sows a bug in what
+//! records, with which a model must fail.
 //!
 //! A model that passes because nothing ever met proves nothing. Each counts what
 //! its reader saw over all executions and asserts that every interesting outcome
