@@ -6,6 +6,9 @@
 //! was found; the words at the block's end; the words of the header on faith; what the
 //! thread's blocks before and after say; and where all that has failed, owners that are
 //! like those, and sequence numbers that nobody else has with the threads that are known.
+//! Records of an older life may lie behind and pass as well: where two of the numbers that
+//! the header guards are of one key, one of the three has to be the owner's, until nothing
+//! else is left; and of two owners the newer is it.
 //! At last, a copy of a block that is nowhere else is taken for the block.
 //!
 //! The law: nothing is guessed. What the header's check does not prove, and nothing else
@@ -50,18 +53,21 @@ pub(super) enum Effort {
     Like,
     /// What can be at all.
     Any,
+    /// What is said of the block, though its guards do not speak for it.
+    Unguarded,
     /// A copy of a block that is not to be had at its own place.
     Copy,
 }
 
 /// The rounds: what one has found out tells the next more.
-pub(super) const ROUNDS: [Effort; 7] = [
+pub(super) const ROUNDS: [Effort; 8] = [
     Effort::Check,
     Effort::Said,
     Effort::Said,
     Effort::Like,
     Effort::Any,
     Effort::Said,
+    Effort::Unguarded,
     Effort::Copy,
 ];
 
@@ -196,7 +202,7 @@ impl Known {
                 let header = self.copy(&was, index)?;
                 return Some(self.outcome(&was, &header, false));
             }
-            Effort::Said => self.said(words, place, index),
+            Effort::Said | Effort::Unguarded => self.said(words, place, index, effort),
             Effort::Like | Effort::Any => self.sought(words, place, index, effort, budget),
         };
         let header = self.header(owner?, place, index, (file, pool));
@@ -286,10 +292,9 @@ impl Known {
     }
 
     /// Whose the block is, as its end, its header, or the thread's other blocks say.
-    fn said(&self, words: &[u64], place: u32, index: u32) -> Option<Owner> {
-        let bits = agreed(words).filter(|_| self.has_own_header(words, index));
+    fn said(&self, words: &[u64], place: u32, index: u32, effort: Effort) -> Option<Owner> {
         if let Some(owner) = block::owner(words, self.recording, index) {
-            return self.proven(words, owner, bits);
+            return self.proven(words, owner);
         }
         let (sequences, threads) = self.named(words, place, index);
         let mut pairs = Vec::new();
@@ -300,11 +305,14 @@ impl Known {
         }
         let before = self.before.get(&place).into_iter().flatten().copied();
         pairs.extend(before);
-        // Records of an older life lie behind those of a newer one.
+        // Records of an older life may lie behind those of a newer one, and pass, too.
         pairs.sort_by_key(|owner| Reverse(owner.sequence));
+        let guards = guards_of(words);
+        let is_guarded = effort == Effort::Said && guards.agree();
         pairs
             .into_iter()
-            .find_map(|owner| self.proven(words, owner, bits))
+            .filter(|owner| !is_guarded || guards.any_is_of(owner.key(self.recording)))
+            .find_map(|owner| self.proven(words, owner))
     }
 
     /// Whether the words at the block's beginning are its own, and not a copy of another's.
@@ -337,16 +345,12 @@ impl Known {
         (sequences, threads)
     }
 
-    /// The owner, if a record of the block passes under its key, which guards with these
-    /// bits, and no other block is its.
-    fn proven(&self, words: &[u64], owner: Owner, bits: Option<u32>) -> Option<Owner> {
+    /// The owner, if a record of the block passes under its key, and no other block is its.
+    fn proven(&self, words: &[u64], owner: Owner) -> Option<Owner> {
         if owner.sequence == 0 || self.sequences.contains(&owner.sequence) {
             return None;
         }
         let key = owner.key(self.recording);
-        if !guards(key, bits) {
-            return None;
-        }
         let mut places = HEADER_WORDS..OWNER_WORD;
         let records = words.get(..OWNER_WORD)?;
         places
@@ -413,21 +417,29 @@ fn owners(sequence: u64, thread: u32) -> impl Iterator<Item = Owner> {
     [of(thread, Kind::Records), of(0, Kind::CallSites)].into_iter()
 }
 
-/// The bits of the key that guard numbers, where two numbers of a block's header agree.
-fn agreed(words: &[u64]) -> Option<u32> {
-    // A word of one half twice is what zeros, ones and other runs leave.
-    let is_none_of_a_run = |word: &&u64| **word as u32 != (**word >> 32) as u32;
-    let [commit, dropped, next] = [word::COMMIT, word::DROPPED, word::NEXT]
-        .map(|at| words.get(at).filter(is_none_of_a_run))
-        .map(|word| word.map(|&word| guarding(word)));
-    let mut pairs = [(commit, dropped), (dropped, next), (commit, next)].into_iter();
-    let agreed = pairs.find(|(a, b)| a.is_some() && a == b);
-    agreed.and_then(|(bits, _)| bits)
+/// The guarded numbers of a block's header, of which each has its check.
+#[derive(Clone, Copy)]
+struct Guards([u64; 3]);
+
+fn guards_of(words: &[u64]) -> Guards {
+    let own = [word::COMMIT, word::DROPPED, word::NEXT];
+    Guards(own.map(|at| words.get(at).copied().unwrap_or(0)))
 }
 
-/// Whether a key guards with these bits, where they are known.
-fn guards(key: Key, bits: Option<u32>) -> bool {
-    bits.is_none_or(|bits| guarding(key.guard(0)) == bits)
+impl Guards {
+    fn any_is_of(self, key: Key) -> bool {
+        self.0.iter().any(|&word| key.guarded(word).is_some())
+    }
+
+    /// Whether two are of one key, whichever that is.
+    fn agree(self) -> bool {
+        // A word of one half twice is what zeros, ones and other runs leave.
+        let bits = |word: u64| (word as u32 != (word >> 32) as u32).then(|| guarding(word));
+        let [a, b, c] = self.0.map(bits);
+        [(a, b), (b, c), (a, c)]
+            .into_iter()
+            .any(|(a, b)| a.is_some() && a == b)
+    }
 }
 
 /// What of a block tells the right key from others.
@@ -435,8 +447,8 @@ struct Witnesses<'w> {
     records: &'w [u64],
     /// Where records may begin, those first that lead to others.
     places: Vec<usize>,
-    /// The bits of the key that guard numbers, where two guarded numbers agree.
-    guard: Option<u32>,
+    /// Where two of them agree, so that one of them is right.
+    guards: Option<Guards>,
 }
 
 impl<'w> Witnesses<'w> {
@@ -458,20 +470,20 @@ impl<'w> Witnesses<'w> {
         Witnesses {
             records,
             places,
-            guard: agreed(words),
+            guards: Some(guards_of(words)).filter(|guards| guards.agree()),
         }
     }
 
     /// What asking them costs, in keys.
     fn cost(&self) -> u64 {
-        match self.guard {
+        match self.guards {
             Some(_) => 1,
             None => 1 + self.places.len() as u64 / 2,
         }
     }
 
     fn speak_for(&self, key: Key) -> bool {
-        if !guards(key, self.guard) {
+        if self.guards.is_some_and(|guards| !guards.any_is_of(key)) {
             return false;
         }
         let passes = |&at: &usize| record::at(self.records, at, key).is_some();
