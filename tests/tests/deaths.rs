@@ -127,11 +127,10 @@ fn panics_are_there(dead: &Dead, opened: &Opened, death: Death) -> Result<(), Vi
         .all(|panic| !panic.frames.is_empty() && !panic.modules.is_empty());
     let named = panics.iter().all(|panic| {
         // Lines are known where there is debug information, as a release has none.
-        let own = match cfg!(debug_assertions) {
-            true => "mortal.rs:",
-            false => "mortal::",
+        let own = |symbol: &String| {
+            let is_named = !cfg!(debug_assertions) && symbol.contains("mortal::");
+            is_named || symbol.contains("mortal.rs:")
         };
-        let own = |symbol: &String| symbol.contains(own);
         panic.symbols.iter().any(own) || panic.message.contains("cleanup")
     });
     if messages != death.panics() || !whole || !traced || !named {
