@@ -121,7 +121,7 @@ impl Key {
     }
 
     /// A 32-bit number with its own check, for words that change in place. Up to three
-    /// flipped bits are seen, wherever they are; of more, all but one in 2^32.
+    /// flipped bits are seen, wherever they are; of more, nearly all.
     #[inline]
     pub fn guard(self, number: u32) -> u64 {
         u64::from(number) | (u64::from(spread(number) ^ self.0 as u32) << 32)
