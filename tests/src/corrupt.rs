@@ -770,11 +770,27 @@ pub fn damage(
         let judged = told.and_then(|told| original.judge(&Copy::new(&bytes), &told));
         match judged {
             Ok(figures) => *report.figures.entry(damage).or_default() += figures,
-            Err(violation) => report.failures.push((seed, damage, violation)),
+            Err(violation) => {
+                keep(seed, original, &bytes);
+                report.failures.push((seed, damage, violation));
+            }
         }
         each();
     }
     report
+}
+
+/// Keeps a copy that was not read right, and its original, in the directory that
+/// `TTLOG_TESTS_KEEP` names, if it names one.
+fn keep(seed: u64, original: &Original, copy: &[u8]) {
+    let Some(directory) = std::env::var_os("TTLOG_TESTS_KEEP") else {
+        return;
+    };
+    let directory = Path::new(&directory);
+    for (what, bytes) in [("original", original.bytes()), ("copy", copy)] {
+        let path = directory.join(format!("{seed}.{what}"));
+        std::fs::write(&path, bytes).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    }
 }
 
 /// Alters the last value of an event in a block, and makes its check right: a lie that no

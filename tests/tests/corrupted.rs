@@ -1,7 +1,8 @@
 //! Copies of real recordings, damaged in five ways: what is not damaged is read, all of
 //! it, once, and nothing else.
 //!
-//! `TTLOG_TESTS_CORRUPTIONS=10000` has so many copies damaged.
+//! `TTLOG_TESTS_CORRUPTIONS=10000` has so many copies damaged; those that are not read right
+//! and their originals are kept in the directory that `TTLOG_TESTS_KEEP` names.
 
 use std::path::Path;
 
