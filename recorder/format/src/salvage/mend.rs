@@ -7,8 +7,9 @@
 //! thread's blocks before and after say; and where all that has failed, owners that are
 //! like those, and sequence numbers that nobody else has with the threads that are known.
 //! Records of an older life may lie behind and pass as well: where two of the numbers that
-//! the header guards are of one key, one of the three has to be the owner's, until nothing
-//! else is left; and of two owners the newer is it.
+//! the header guards are of one key, one of the three has to be the owner's, and where no two
+//! are, one of the block's first records, until nothing else is left; and of two owners the
+//! newer is it.
 //! At last, a copy of a block that is nowhere else is taken for the block.
 //!
 //! The law: nothing is guessed. What the header's check does not prove, and nothing else
@@ -33,8 +34,9 @@ use crate::record;
 /// Keys that are tried for each place of the pool.
 const KEYS_A_PLACE: u64 = 1 << 14;
 
-/// Records of a block of which one is to pass, where many keys are tried.
-const WITNESSES: usize = 12;
+/// Where no guards tell the right key: so many of what may be a block's first records are
+/// asked. They are the newest life's; what lies behind may be an older one's.
+const WITNESSES: usize = 16;
 
 /// Threads that are tried with every sequence number that is like one that was found.
 const THREADS_NEAR: usize = 16;
@@ -307,11 +309,13 @@ impl Known {
         pairs.extend(before);
         // Records of an older life may lie behind those of a newer one, and pass, too.
         pairs.sort_by_key(|owner| Reverse(owner.sequence));
-        let guards = guards_of(words);
-        let is_guarded = effort == Effort::Said && guards.agree();
+        let witnesses = Witnesses::of(words);
+        let may_be = |owner: &Owner| {
+            effort == Effort::Unguarded || witnesses.speak_for(owner.key(self.recording))
+        };
         pairs
             .into_iter()
-            .filter(|owner| !is_guarded || guards.any_is_of(owner.key(self.recording)))
+            .filter(may_be)
             .find_map(|owner| self.proven(words, owner))
     }
 
@@ -445,7 +449,7 @@ impl Guards {
 /// What of a block tells the right key from others.
 struct Witnesses<'w> {
     records: &'w [u64],
-    /// Where records may begin, those first that lead to others.
+    /// Where records may begin.
     places: Vec<usize>,
     /// Where two of them agree, so that one of them is right.
     guards: Option<Guards>,
@@ -454,23 +458,19 @@ struct Witnesses<'w> {
 impl<'w> Witnesses<'w> {
     fn of(words: &'w [u64]) -> Witnesses<'w> {
         let records = words.get(..OWNER_WORD).unwrap_or(&[]);
-        let mut scores = vec![0u16; records.len() + 1];
-        for at in (HEADER_WORDS..records.len()).rev() {
+        let may_begin = |&at: &usize| {
             let len = record::words(records[at]);
             let fits = len >= record::RECORD_MIN_WORDS && at + len <= records.len();
-            if record::kind(records[at]).is_some() && fits {
-                scores[at] = 1 + scores[at + len];
-            }
-        }
-        let mut places: Vec<usize> = (HEADER_WORDS..records.len())
-            .filter(|&at| scores[at] > 0)
-            .collect();
-        places.sort_by_key(|&at| (Reverse(scores[at]), at));
-        places.truncate(WITNESSES);
+            fits && record::kind(records[at]).is_some()
+        };
+        let guards = Some(guards_of(words)).filter(|guards| guards.agree());
+        let most = guards.map_or(WITNESSES, |_| records.len());
+        let places = (HEADER_WORDS..records.len()).filter(may_begin);
+        let places = places.take(most).collect();
         Witnesses {
             records,
             places,
-            guards: Some(guards_of(words)).filter(|guards| guards.agree()),
+            guards,
         }
     }
 

@@ -95,6 +95,46 @@ fn records_of_an_older_life_do_not_make_the_block_theirs() {
     assert_eq!(recording.ledger.mended_blocks, 1);
 }
 
+/// A block in which so many of the newest life's events lie before many of an older one, and
+/// nothing says any more what its sequence number is.
+fn of_two_lives(events: u32) -> Image {
+    let mut image = Image::new(4, 0);
+    image.call_sites(0);
+    image.take(1, 1, 10 * MS);
+    for n in 0..60 {
+        image.event(1, (11 + u64::from(n)) * MS, n);
+    }
+    image.take(2, 1, 80 * MS);
+    image.event(1, 81 * MS, 60);
+    image.take(1, 2, 90 * MS);
+    // Of another length, so that it does not lead to the older life's records.
+    let said = [vec![91 * MS, EVENT, number(0, 100)], text(1, "said", 4)];
+    image.append(2, Kind::Event, &said.concat());
+    for n in 101..100 + events {
+        image.event(2, u64::from(n) * MS, n);
+    }
+    for word in [word::SEQUENCE, OWNER_WORD] {
+        let offset = image.block_offset(1) + 8 * word as u64;
+        let damaged = image.word(offset) ^ 1 << 40;
+        image.put(offset, &[damaged]);
+    }
+    image.flip(1, word::NAME);
+    image
+}
+
+#[test]
+fn many_records_of_an_older_life_do_not_speak_for_it() {
+    let told = |events| Vec::from_iter([60].into_iter().chain(100..100 + u64::from(events)));
+    for events in [2, 20] {
+        let image = of_two_lives(events);
+        assert_eq!(numbers(&image.salvage()), told(events));
+    }
+    // Where no guards tell, enough has to be there of the newest.
+    let mut image = of_two_lives(20);
+    destroy(&mut image, 1, word::COMMIT..word::DROPPED + 1);
+    assert_eq!(numbers(&image.salvage()), told(20));
+}
+
 #[test]
 fn where_nothing_is_said_all_numbers_that_can_be_are_tried() {
     for index in [3, 4] {
