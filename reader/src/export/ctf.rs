@@ -10,9 +10,9 @@
 //! Moments never go back, as the format will have it: where the wall clock was set back,
 //! time stands still until it has come to where it was.
 
+mod classes;
 mod metadata;
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 
 use ttlog_format::salvage::{Entry, Recording, What};
@@ -24,6 +24,8 @@ use crate::allowance::Allowance;
 use crate::escape::{escape, push_escaped};
 use crate::shown::Shown;
 use crate::text::push_value;
+
+use classes::Classes;
 
 /// What a packet begins with, and how long that is.
 const MAGIC: u32 = 0xc1fc_1fc1;
@@ -40,8 +42,7 @@ const PACKET_BYTES: usize = 1 << 18;
 pub(super) struct Ctf<W> {
     metadata: W,
     stream: W,
-    /// The numbers of event classes, by the bytes that tell them apart.
-    classes: HashMap<Vec<u8>, u32>,
+    classes: Classes,
     allowance: Allowance,
     begin_ns: Option<u64>,
     /// Nanoseconds since the beginning.
@@ -99,7 +100,7 @@ impl<W: Write> Ctf<W> {
         Ctf {
             metadata,
             stream,
-            classes: HashMap::new(),
+            classes: Classes::default(),
             allowance: Allowance::default(),
             begin_ns: None,
             now: 0,
@@ -127,14 +128,11 @@ impl<W: Write> Ctf<W> {
     }
 
     fn class(&mut self, entry: &Entry, shown: &Shown<'_>, name: &str) -> io::Result<u32> {
-        let key = key(entry);
-        if let Some(&class) = self.classes.get(&key) {
-            return Ok(class);
+        let (class, is_new) = self.classes.number(key(entry));
+        if is_new {
+            let words = metadata::class(class, name, shown);
+            self.metadata.write_all(words.as_bytes())?;
         }
-        let class = u32::try_from(self.classes.len()).unwrap_or(u32::MAX);
-        let words = metadata::class(class, name, shown);
-        self.metadata.write_all(words.as_bytes())?;
-        self.classes.insert(key, class);
         Ok(class)
     }
 
