@@ -303,9 +303,15 @@ impl Spans<'_> {
     fn keep(&mut self, id: SpanId, ticks: u64, values: &[u64]) {
         let stored = |field: &Field| field.value.text().map_or(0, |text| text.bytes.len());
         let timeline = self.timeline;
+        let values = value::decode(values);
         let (about, span) = self.entry(id);
         let Span { fields, .. } = span;
-        for field in value::decode(values) {
+        if fields.is_empty() {
+            // Most spans have no more than what they were opened with.
+            about.recorded.reserve_exact(values.len());
+            fields.reserve_exact(values.len());
+        }
+        for field in values {
             // Nearly always it is the last.
             let at = about
                 .recorded

@@ -240,6 +240,8 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
 
     /// Puts everything to where it was before anything was told.
     fn start(&mut self) {
+        // What is known need not be there twice.
+        (self.known, self.recording.spans) = Default::default();
         (self.known, self.recording.spans) = self.before.clone();
         self.accounts[1] = self.accounts[0];
         (self.near, self.last_ns, self.is_over) = (0, None, false);
