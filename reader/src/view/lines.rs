@@ -3,18 +3,20 @@
 //! A lot of entries takes with it what its lines need of the recording, of which more is
 //! known soon: the spans that they are in, as they are now. Few lots wait at a time, and
 //! lines are written before they are many, so that what is in memory does not grow with
-//! the recording.
+//! the recording. Whoever tells more of a span that a lot has makes a copy of it, so a lot
+//! whose spans have a lot of values is waited for.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::panic::resume_unwind;
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
 
 use ttlog_format::salvage::{Entry, Recording, Span};
 use ttlog_format::span::SpanId;
+use ttlog_format::value::Value;
 
 use super::backwards::Backwards;
 use super::{Arguments, Output};
@@ -28,6 +30,9 @@ const WRITTEN_BYTES: usize = 1 << 17;
 
 /// Lots that wait for their lines.
 const LOTS_WAITING: usize = 1;
+
+/// Bytes of values that the spans of a lot have, up to which nobody waits for it.
+const LIGHT_BYTES: usize = 2 << 20;
 
 /// Entries that passed, in the order of time, and the recordings that they are of.
 pub(super) struct Batch<'a> {
@@ -73,6 +78,7 @@ pub(super) fn write_beside<W: Write + Send, T>(
         thread::scope(|scope| {
             let (lots, waiting) = sync_channel(LOTS_WAITING);
             let (used, returned) = channel();
+            let mut away = Away { returned, lots: 0 };
             let write_all = move || {
                 waiting.iter().try_for_each(|lot| {
                     // Who is not there any more has no use for it.
@@ -83,11 +89,13 @@ pub(super) fn write_beside<W: Write + Send, T>(
             let beside = Builder::new().spawn_scoped(scope, write_all);
             let (mut written, mut noted) = (Ok(()), Noted::new());
             let told = tell(&mut |batch| {
-                // Freed by the thread that has allocated it, which so waits for no other's.
-                returned.try_iter().for_each(drop);
+                away.free();
                 let lot = Lot::new(batch, &mut noted);
                 if beside.is_ok() {
-                    return lots.send(lot).is_ok();
+                    let is_light = lot.is_light();
+                    let is_sent = lots.send(lot).is_ok();
+                    away.lots += usize::from(is_sent);
+                    return is_sent && (is_light || away.wait());
                 }
                 // Where no thread can be made, it is done here.
                 written = lock(writer).write(lot).map(drop);
@@ -103,6 +111,28 @@ pub(super) fn write_beside<W: Write + Send, T>(
     };
     writer.finish().map_err(Error::output)?;
     Ok(told)
+}
+
+/// Lots that were sent.
+struct Away {
+    /// Those that nobody needs any more.
+    returned: Receiver<Lot>,
+    /// How many are not freed yet.
+    lots: usize,
+}
+
+impl Away {
+    /// Frees lots in the thread that has allocated them, which so waits for no other's.
+    fn free(&mut self) {
+        self.lots -= self.returned.try_iter().map(drop).count();
+    }
+
+    /// Waits until all are freed, and tells whether they are.
+    fn wait(&mut self) -> bool {
+        let lots = self.returned.iter().take(self.lots);
+        self.lots -= lots.map(drop).count();
+        self.lots == 0
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -122,6 +152,19 @@ impl Lot {
             entries: batch.entries,
         }
     }
+
+    /// Whether its spans have few values, so that several lots may be in memory.
+    fn is_light(&self) -> bool {
+        let spans = self.parts.iter().flat_map(|part| part.spans.values());
+        spans.map(|span| bytes_of(span)).sum::<usize>() <= LIGHT_BYTES
+    }
+}
+
+/// Bytes that the values of a span take.
+fn bytes_of(span: &Span) -> usize {
+    let text = |value: &Value| value.text().map_or(0, |text| text.bytes.len());
+    let texts = span.fields.iter().map(|(_, field)| text(&field.value));
+    size_of_val(&*span.fields) + texts.sum::<usize>()
 }
 
 /// Whether a recording has other tables than those that are noted, which then are its.
@@ -236,11 +279,31 @@ impl<'s, W: Write> Writer<'s, W> {
 
     /// Writes a line of each entry, and gives back what nobody needs any more.
     fn write(&mut self, mut lot: Lot) -> io::Result<Lot> {
+        self.take(&mut lot);
+        self.write_lines(&lot)?;
+        self.leave(&mut lot);
+        Ok(lot)
+    }
+
+    /// Takes what the lines of a lot need.
+    fn take(&mut self, lot: &mut Lot) {
         for part in &mut lot.parts {
             if let Some(of) = self.of.get_mut(part.of) {
                 of.take(part);
             }
         }
+    }
+
+    /// Gives it back: a span that stayed here would be copied when more is told of it.
+    fn leave(&mut self, lot: &mut Lot) {
+        for part in &mut lot.parts {
+            if let Some(of) = self.of.get_mut(part.of) {
+                of.swap_spans(part);
+            }
+        }
+    }
+
+    fn write_lines(&mut self, lot: &Lot) -> io::Result<()> {
         for &(number, ref entry) in &lot.entries {
             let Some(of) = self.of.get_mut(number) else {
                 continue;
@@ -266,7 +329,7 @@ impl<'s, W: Write> Writer<'s, W> {
         if self.layout.at_once {
             self.out.flush()?;
         }
-        Ok(lot)
+        Ok(())
     }
 
     /// Writes what had to wait for the end: of lines the newest of which comes first, all.
@@ -283,13 +346,11 @@ impl<'s, W: Write> Writer<'s, W> {
 }
 
 impl Of<'_> {
-    /// Takes what lines need now, and leaves what they needed before.
+    /// Takes what lines need now.
     fn take(&mut self, part: &mut Part) {
         let are_new = part.tables.is_some();
         self.recording = part.tables.take().or(self.recording.take());
-        if let Some(recording) = &mut self.recording {
-            std::mem::swap(&mut recording.spans, &mut part.spans);
-        }
+        self.swap_spans(part);
         match &mut self.lines {
             Lines::Text(lines) => lines.forget_spans(),
             Lines::Json(lines) => {
@@ -298,6 +359,13 @@ impl Of<'_> {
                     lines.forget_threads();
                 }
             }
+        }
+    }
+
+    /// Puts the spans of a lot in the place of those that are here.
+    fn swap_spans(&mut self, part: &mut Part) {
+        if let Some(recording) = &mut self.recording {
+            std::mem::swap(&mut recording.spans, &mut part.spans);
         }
     }
 }
@@ -372,6 +440,7 @@ mod tests {
     use super::*;
     use crate::fixture;
     use jiff::tz::TimeZone;
+    use ttlog_format::value::{Field, Text};
 
     /// What can take so many bytes.
     struct Room(usize);
@@ -449,6 +518,28 @@ mod tests {
         });
         assert!(written.unwrap_err().is_output());
         assert!((1..10_000).contains(&lots), "{lots}");
+    }
+
+    #[test]
+    fn a_lot_whose_spans_have_a_lot_of_values_is_waited_for() {
+        let mut recording = fixture::recording();
+        let bytes = vec![b'x'; LIGHT_BYTES];
+        let whole = LIGHT_BYTES as u32;
+        let value = Value::Str(Text { bytes, whole });
+        let span = recording.spans.get_mut(&fixture::query()).unwrap();
+        let field = Field { index: 0, value };
+        Arc::make_mut(span).fields.push((0, field));
+        let (recordings, names) = ([(0, &recording)], ["".into()]);
+        let writer = Writer::new(layout(Output::Cat, false, false), &names, io::sink());
+        let written = write_beside(writer, |show| {
+            for _ in 0..100 {
+                assert!(show(batch(&recordings, 0)));
+                let mut spans = recording.spans.values();
+                assert!(spans.all(|span| Arc::strong_count(span) == 1));
+            }
+            Ok(())
+        });
+        written.unwrap();
     }
 
     #[test]
