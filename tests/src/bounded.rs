@@ -94,18 +94,10 @@ impl Outcome {
             Some(status) if !(status & 0x7f == 0 && status >> 8 <= 3) => {
                 format!("ended with wait status {status:#x}")
             }
-            Some(_) if self.used.kib > self.most_kib() => format!("took {} KiB", self.used.kib),
+            Some(_) if self.used.kib > MOST_KIB => format!("took {} KiB", self.used.kib),
             Some(_) => return None,
         };
         Some(format!("{}, {}: it {what}", self.case, self.command))
-    }
-
-    /// Of open spans all are kept, a kibibyte each: that is more than it should be.
-    fn most_kib(&self) -> u64 {
-        match self.case {
-            "a span for every slot" => 96 << 10,
-            _ => MOST_KIB,
-        }
     }
 }
 
