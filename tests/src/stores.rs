@@ -20,6 +20,8 @@ pub fn may_store(bytes: [u8; 8]) -> bool {
     let among_registers = operands >> 6 == 3;
     match opcode {
         // Arithmetic: to memory or a register, to a register, to the accumulator.
+        // Between them lie prefixes of segments, by which something else begins.
+        0x00..=0x3f if opcode & 7 >= 6 => true,
         0x00..=0x3f => !(matches!(opcode & 7, 2..=5) || opcode >= 0x38 || among_registers),
         // Of an immediate, moves to memory, shifts, increments.
         0x80..=0x83 | 0x88 | 0x89 | 0xc0 | 0xc1 | 0xd0..=0xd3 | 0xfe => {
@@ -52,7 +54,7 @@ mod tests {
 
     #[test]
     fn what_stores_is_never_passed_over() {
-        let stores: [&[u8]; 14] = [
+        let stores: [&[u8]; 16] = [
             &[0x48, 0x89, 0x08],             // mov [rax], rcx
             &[0x48, 0x89, 0x4c, 0xc7, 0x08], // mov [rdi+rax*8+8], rcx
             &[0x48, 0x87, 0x08],             // xchg [rax], rcx
@@ -67,6 +69,9 @@ mod tests {
             &[0x48, 0xff, 0x00],             // inc qword [rax]
             &[0xc5, 0xfe, 0x7f, 0x00],       // vmovdqu [rax], ymm0
             &[0x0f, 0x94, 0x00],             // sete [rax]
+            // Prefixes of segments: volume 2, section 2.1.1, group 2.
+            &[0x3e, 0x48, 0x89, 0x08],       // mov ds:[rax], rcx
+            &[0x2e, 0xc7, 0x00, 1, 0, 0, 0], // mov dword cs:[rax], 1
         ];
         stores
             .iter()
