@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 
 use ttlog_format::salvage::{self, Recording, Source};
@@ -23,6 +24,15 @@ impl Image {
         file.read_exact_at(&mut spare.0, 0)?;
         std::mem::swap(self, spare);
         Ok(self.0 != spare.0)
+    }
+
+    /// From the first byte to the last in which it differs from another, `None` where it
+    /// does not.
+    pub fn difference(&self, other: &Image) -> Option<RangeInclusive<usize>> {
+        let bytes = self.0.iter().zip(&other.0).enumerate();
+        let mut places = bytes.filter(|(_, (one, other))| one != other);
+        let first = places.next()?.0;
+        Some(first..=places.next_back().map_or(first, |(at, _)| at))
     }
 
     /// Its bytes.

@@ -45,6 +45,7 @@ pub mod story;
 pub mod tally;
 pub mod torrent;
 pub mod torture;
+pub mod traced;
 pub mod values;
 pub mod victim;
 

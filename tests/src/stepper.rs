@@ -14,7 +14,9 @@
 //!
 //! To compare a mebibyte takes longer than all else. An instruction can store there only if
 //! it stores at all and a register holds an address of there, or if it is a system call:
-//! else it is not compared. That this is true is seen to once in `UNCOMPARED` of these.
+//! else it is not compared. That this is true is seen to once in `UNCOMPARED` of these, where
+//! no other thread can have stored meanwhile: threads that are not stepped run beside the
+//! one that is, and of two that are, each goes on while the other is looked after.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -38,6 +40,7 @@ use ttlog_format::value::Value;
 use crate::image::Image;
 use crate::stepped::{MARK, MAYFLY, NUMBERS, Number, PHASES, Phase, Scene};
 use crate::stores::may_store;
+use crate::traced::{self, mapped, mapped_file, registers};
 use crate::{Adapter, Plan, Victim, Violation, What, acks, check, stepped, victim};
 
 /// How many instructions that cannot have changed anything may go by before it is seen to
@@ -60,6 +63,8 @@ pub struct Figures {
     pub states: u64,
     /// Events that returned meanwhile.
     pub events: u64,
+    /// How often it was seen to that what cannot store had not.
+    pub compared: u64,
     /// How many states told something false.
     pub violations: u64,
     /// What the first of them told.
@@ -113,6 +118,9 @@ struct Stepper<'p> {
     /// Where threads have left the vDSO.
     returns: HashSet<u64>,
     uncompared: u64,
+    /// How often the threads but the one that went on had come to rest before somebody
+    /// looked, if all were at rest and none has ended since.
+    others: Option<HashMap<Pid, String>>,
     events_before: u64,
     eye: Eye,
 }
@@ -121,7 +129,9 @@ struct Stepper<'p> {
 #[derive(Clone, Copy)]
 struct Thread {
     is_stepped: bool,
-    /// Whether its next instruction may change what is watched.
+    /// Where its next instruction lies, as far as that was asked.
+    at: u64,
+    /// Whether that may change what is watched.
     may_store: bool,
 }
 
@@ -131,6 +141,7 @@ impl Thread {
         let may_store = true;
         Thread {
             is_stepped,
+            at: 0,
             may_store,
         }
     }
@@ -173,6 +184,7 @@ impl<'p> Stepper<'p> {
             instructions: HashMap::new(),
             returns: HashSet::new(),
             uncompared: 0,
+            others: None,
             events_before: 0,
             eye,
         }
@@ -188,6 +200,7 @@ impl<'p> Stepper<'p> {
             match status {
                 WaitStatus::Exited(thread, _) | WaitStatus::Signaled(thread, _, _) => {
                     self.threads.remove(&thread);
+                    self.others = None;
                     if thread == pid {
                         break;
                     }
@@ -321,6 +334,7 @@ impl<'p> Stepper<'p> {
                 instructions: 0,
                 states: 0,
                 events: 0,
+                compared: 0,
                 violations: 0,
                 first: None,
             });
@@ -350,11 +364,11 @@ impl<'p> Stepper<'p> {
     fn finds_what_is_watched(&mut self) {
         if self.watched.is_empty() && self.eye.finds_the_recording() {
             let pid = self.victim.pid();
-            self.watched = self
-                .eye
-                .inodes()
-                .map(|inode| mapped_file(pid, inode))
-                .into();
+            let mapped = self.eye.inodes().map(|inode| mapped_file(pid, inode));
+            // What has its name already may not be mapped yet.
+            if mapped.iter().all(|range| !range.is_empty()) {
+                self.watched = mapped.into();
+            }
         }
     }
 
@@ -369,33 +383,65 @@ impl<'p> Stepper<'p> {
         let may_store = registers.is_none_or(|registers| {
             self.hold_an_address(&registers) && self.may_store(thread, registers.rip)
         });
-        self.threads.insert(
-            thread,
-            Thread {
-                may_store,
-                ..before
-            },
-        );
+        let at = registers.map_or(0, |registers| registers.rip);
+        let next = Thread {
+            at,
+            may_store,
+            ..before
+        };
+        self.threads.insert(thread, next);
         if before.may_store || was_call {
             self.looks();
             return;
         }
         self.uncompared += 1;
         if self.uncompared.is_multiple_of(UNCOMPARED) {
-            let states = self.figures().states;
-            self.looks();
-            assert_eq!(
-                self.figures().states,
-                states,
-                "what could not store has stored"
-            );
+            self.compares(thread, before.at);
         }
+    }
+
+    /// Sees to it that nothing is different, though nobody has looked since a thread's last
+    /// instruction that may store. Where others may have stored since, that tells nothing.
+    fn compares(&mut self, thread: Pid, at: u64) {
+        let states = self.figures().states;
+        self.looks();
+        let others = self.others_at_rest(thread);
+        if others.is_none() || others != self.others {
+            self.others = others;
+            self.looks();
+            return;
+        }
+        let figures = self.figures();
+        figures.compared += 1;
+        assert!(figures.states == states, "{}", self.what_stored(thread, at));
+    }
+
+    /// How often each thread but this has come to rest, if all are at rest.
+    fn others_at_rest(&self, thread: Pid) -> Option<HashMap<Pid, String>> {
+        let process = self.victim.pid();
+        let others = self.threads.keys().filter(|&&other| other != thread);
+        others
+            .map(|&other| Some((other, traced::rest(process, other)?)))
+            .collect()
+    }
+
+    /// Says which instruction of a thread was the last before something was different that
+    /// none could have stored.
+    fn what_stored(&self, thread: Pid, at: u64) -> String {
+        let process = self.victim.pid();
+        let code = traced::bytes(thread, at);
+        format!(
+            "what could not store has stored: {code:02x?} at {at:#x}, {}, of {}, a thread of {}: {}",
+            traced::place(process, at),
+            traced::name(process, thread),
+            self.threads.len(),
+            self.eye.difference(),
+        )
     }
 
     /// Whether the instruction at an address may store.
     fn may_store(&mut self, thread: Pid, at: u64) -> bool {
-        let read = |at: u64| ptrace::read(thread, at as ptrace::AddressType);
-        let look = || read(at).map_or(true, |code| may_store(code.to_le_bytes()));
+        let look = || traced::bytes(thread, at).is_none_or(may_store);
         *self.instructions.entry(at).or_insert_with(look)
     }
 
@@ -418,7 +464,9 @@ impl<'p> Stepper<'p> {
             registers.r14,
             registers.r15,
         ];
-        let watched = |address| self.watched.iter().any(|range| range.contains(address));
+        // The end is where a loop may count backwards from.
+        let is_in = |range: &Range<u64>, address| (range.start..=range.end).contains(address);
+        let watched = |address| self.watched.iter().any(|range| is_in(range, address));
         held.iter().any(watched)
     }
 
@@ -516,6 +564,15 @@ impl Eye {
             };
         }
         Some(self.judges(scene, phase))
+    }
+
+    /// Where the recording is not what it was before somebody looked last.
+    fn difference(&self) -> String {
+        let place = self.image.difference(&self.spare);
+        place.map_or_else(
+            || String::from("the counters are different"),
+            |place| format!("the recording is different at {place:#x?}"),
+        )
     }
 
     fn judges(&mut self, scene: Scene, phase: Phase) -> Result<(), Violation> {
@@ -642,23 +699,4 @@ fn number_in(recording: &Recording, number: Number) -> u64 {
 fn is_a_recording(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name.starts_with("ttlog-") && name.ends_with(".ring"))
-}
-
-fn registers(pid: Pid) -> libc::user_regs_struct {
-    ptrace::getregs(pid).expect("registers")
-}
-
-/// Where a process has mapped the file with this inode.
-fn mapped_file(pid: Pid, inode: u64) -> Range<u64> {
-    let inode = inode.to_string();
-    mapped(pid, |line| line.split_whitespace().nth(4) == Some(&inode))
-}
-
-/// Where the first of a process's mappings lies of which this holds.
-fn mapped(pid: Pid, is_it: impl Fn(&str) -> bool) -> Range<u64> {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("proc(5)");
-    let line = maps.lines().find(|line| is_it(line));
-    let range = line.and_then(|line| line.split_once(' ')?.0.split_once('-'));
-    let address = |text| u64::from_str_radix(text, 16).expect("an address");
-    range.map_or(0..0, |(from, to)| address(from)..address(to))
 }

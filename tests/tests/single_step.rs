@@ -48,7 +48,7 @@ fn dies_after_every_instruction(adapter: Adapter) {
     } else {
         in_short(adapter)
     };
-    let mut instructions = 0;
+    let (mut instructions, mut compared) = (0, 0);
     for &scene in scenes {
         let go_on = &mut |_: &Figures| Continue(());
         let Some(seen) = played(STEPPED.as_ref(), scene, adapter, None, go_on) else {
@@ -56,8 +56,13 @@ fn dies_after_every_instruction(adapter: Adapter) {
         };
         for figures in &seen {
             println!(
-                "{adapter:?}: {scene:?}, {:?}: {} instructions, {} states, {} events",
-                figures.phase, figures.instructions, figures.states, figures.events
+                "{adapter:?}: {scene:?}, {:?}: {} instructions, {} compared without need, \
+                 {} states, {} events",
+                figures.phase,
+                figures.instructions,
+                figures.compared,
+                figures.states,
+                figures.events
             );
             assert_eq!(
                 (figures.violations, &figures.first),
@@ -66,11 +71,13 @@ fn dies_after_every_instruction(adapter: Adapter) {
             );
             assert!(figures.states > 0, "{figures:?}");
             instructions += figures.instructions;
+            compared += figures.compared;
             tally.add(figures.instructions);
         }
     }
     let least = if is_long { 1_000_000 } else { 80_000 };
     assert!(instructions > least, "{instructions}");
+    assert!(compared > least / 4096, "{compared} of {instructions}");
 }
 
 #[test]
