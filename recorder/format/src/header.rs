@@ -603,6 +603,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_header_whose_check_is_right_declares_has_to_be_possible() {
+        let declarations: [fn(&mut Bytes); 8] = [
+            |it| it.block_bytes.set(8192),
+            |it| it.slot_bytes.set(512),
+            |it| it.span_slots.set(u32::MAX),
+            |it| it.blocks.set(u32::MAX),
+            |it| it.spans_offset.set(0),
+            |it| it.pool_offset.set(0),
+            |it| it.file_bytes.set(u64::MAX),
+            |it| it.clock.set(u64::MAX),
+        ];
+        for (number, declare) in declarations.iter().enumerate() {
+            let encoded = header().encode();
+            let (mut bytes, _) = Bytes::read_from_prefix(&encoded[..]).unwrap();
+            declare(&mut bytes);
+            bytes.check.set(check(&bytes));
+            let read = Header::decode(bytes.as_bytes());
+            assert_eq!(read, Err(Fault::Damaged), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_ends_with_a_character() {
+        assert_eq!(padded::<4>("aéé"), *b"a\xc3\xa9\0");
+        assert_eq!(padded::<4>("aé"), *b"a\xc3\xa9\0");
+    }
+
+    #[test]
     fn the_layout_of_the_defaults_is_11_mib_and_a_bit() {
         let layout = header().layout;
         assert_eq!(layout.pool_offset(), 64 * 1024 + 1024 * 1024);

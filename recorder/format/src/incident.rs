@@ -344,6 +344,29 @@ mod tests {
     }
 
     #[test]
+    fn records_that_are_too_short_say_nothing() {
+        let key = Key::of_incident(42, 6);
+        let sealed = |kind, body: &[u64], position| {
+            let mut words = vec![record::header(kind, body.len() + 1)];
+            words.extend(body);
+            record::seal_in_place(&mut words, position, key);
+            words
+        };
+        // Of an incident, that it has the number 6.
+        for len in 2..5 + THREAD_NAME_BYTES / 8 {
+            let mut body = vec![1, 6, 1, 4711, 2];
+            body.resize(len, 0);
+            let page = sealed(Record::Incident, &body, 0);
+            assert_eq!(decode(&page, 42, |_| {}), None, "{len}");
+        }
+        // Of a module, where it begins.
+        let mut words = page(&incident());
+        let whole = decode(&words, 42, |_| {}).unwrap();
+        words.extend(sealed(Record::Module, &[1, 0x1000], words.len()));
+        assert_eq!(decode(&words, 42, |_| {}), Some(whole));
+    }
+
+    #[test]
     fn an_incident_comes_back() {
         let mut described = 0;
         let read = decode(&page(&incident()), 42, |_| described += 1);

@@ -256,6 +256,7 @@ mod tests {
             "peer_ip",
             "peerIp",
             "peerIP",
+            "ip_of_peer",
             "IPs",
             "ip4",
             "IPAddress",
@@ -294,6 +295,7 @@ mod tests {
         let mut names = Names::none();
         assert!(!names.deny("") && !names.deny("-_.") && !names.spare(" "));
         assert!(names.are_none() && !names.deny_field("") && !names.deny_field("-"));
+        assert!(!added(&["ip"]).are_none() && !Names::default().are_none());
     }
 
     #[test]

@@ -99,3 +99,37 @@ fn of_incident(incident: &Incident) -> usize {
 fn of_list<T>(list: &[T]) -> usize {
     size_of_val(list)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_list_that_is_too_long_the_first_are_taken_and_what_follows_it() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Two {
+            #[serde(deserialize_with = "at_most::<_, _, 2>")]
+            list: Vec<u8>,
+            behind: u8,
+        }
+        #[derive(serde::Serialize)]
+        struct Any {
+            list: Vec<u8>,
+            behind: u8,
+        }
+        for (list, kept) in [
+            (vec![], vec![]),
+            (vec![1], vec![1]),
+            (vec![1, 2, 3, 4], vec![1, 2]),
+        ] {
+            let mut bytes = Vec::new();
+            ciborium::into_writer(&Any { list, behind: 9 }, &mut bytes).unwrap();
+            let read: Two = ciborium::from_reader(&bytes[..]).unwrap();
+            let two = Two {
+                list: kept,
+                behind: 9,
+            };
+            assert_eq!(read, two);
+        }
+    }
+}

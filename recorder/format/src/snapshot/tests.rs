@@ -381,6 +381,33 @@ fn a_newer_version_is_told_from_damage() {
 }
 
 #[test]
+fn another_format_is_told_from_damage() {
+    let head = Head {
+        format: "weather".into(),
+        version: VERSION,
+        ..Head::default()
+    };
+    let mut frame = FrameEncoder::new(Vec::new());
+    ciborium::into_writer(&Required::<_, SELF_DESCRIBED>(head), &mut frame).unwrap();
+    let Err(Error::NoHead(words)) = reread(&frame.finish().unwrap()) else {
+        panic!("it is no snapshot of ours");
+    };
+    assert!(words.contains("weather"), "{words}");
+}
+
+#[test]
+fn what_cannot_be_read_is_no_damage() {
+    struct Unreadable;
+    impl Read for Unreadable {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+    let head = read_head(Unreadable).expect_err("nothing can be read");
+    assert!(matches!(head, Error::Read(error) if error.kind() == io::ErrorKind::PermissionDenied));
+}
+
+#[test]
 fn items_and_keys_that_are_not_known_are_passed_over() {
     #[derive(Serialize)]
     #[serde(rename_all = "snake_case")]

@@ -468,3 +468,67 @@ fn event_count(recording: &Recording) -> u64 {
         .filter(|entry| entry.what == What::Event);
     events.count() as u64
 }
+
+/// A source of which every other read is interrupted, and no read gives much.
+struct Halting {
+    bytes: Vec<u8>,
+    reads: std::cell::Cell<u64>,
+}
+
+impl Source for Halting {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.reads.set(self.reads.get() + 1);
+        if self.reads.get().is_multiple_of(2) {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        let len = buffer.len().min(1000);
+        self.bytes[..].read_at(&mut buffer[..len], offset)
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.bytes.len() as u64)
+    }
+}
+
+#[test]
+fn reads_that_are_interrupted_and_short_are_gone_on_with() {
+    let image = story();
+    let whole = image.salvage();
+    let recording = salvage(&Halting {
+        bytes: image.bytes,
+        reads: 0.into(),
+    });
+    let recording = recording.unwrap();
+    assert_eq!(recording.entries, whole.entries);
+    assert_eq!(recording.ledger, whole.ledger);
+}
+
+/// A source that cannot be read from here on.
+struct Unreadable {
+    bytes: Vec<u8>,
+    from: u64,
+}
+
+impl Source for Unreadable {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        match offset + buffer.len() as u64 > self.from {
+            true => Err(std::io::ErrorKind::PermissionDenied.into()),
+            false => self.bytes[..].read_at(buffer, offset),
+        }
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.bytes.len() as u64)
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_wherever_that_is_and_no_damage() {
+    let bytes = story().bytes;
+    let len = bytes.len() as u64;
+    for from in (0..len).step_by(1024) {
+        let bytes = bytes.clone();
+        let read = salvage(&Unreadable { bytes, from });
+        assert!(matches!(read, Err(Error::Read(_))), "{from}");
+    }
+}
