@@ -17,7 +17,7 @@ pub const BUG: &str = "TTLOG_SEEDED";
 pub fn seeded(beside: &str, binary: &str) -> PathBuf {
     let target = Path::new(beside).ancestors().nth(2);
     let target = target.expect("a target directory").join("seeded");
-    build(&target, "ttlog-tests", binary, SEEDED)
+    build(&target, "dev", "ttlog-tests", binary, SEEDED)
 }
 
 /// A binary that lies where cargo puts binaries, of a program that aborts on a panic.
@@ -27,19 +27,21 @@ pub fn seeded(beside: &str, binary: &str) -> PathBuf {
 pub fn aborting(beside: &str, binary: &str) -> PathBuf {
     let target = Path::new(beside).ancestors().nth(2);
     let target = target.expect("a target directory").join("aborting");
-    build(&target, "ttlog-tests", binary, "-C panic=abort")
+    build(&target, "dev", "ttlog-tests", binary, "-C panic=abort")
 }
 
-/// Builds a binary into a target directory, for the `dev` profile.
+/// Builds a binary into a target directory, in this profile, and says where it lies.
 ///
 /// # Panics
 /// If it cannot be built.
-pub fn build(target: &Path, package: &str, binary: &str, flags: &str) -> PathBuf {
+pub fn build(target: &Path, profile: &str, package: &str, binary: &str, flags: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args([
         "build",
         "--quiet",
+        "--profile",
+        profile,
         "--package",
         package,
         "--bin",
@@ -54,5 +56,6 @@ pub fn build(target: &Path, package: &str, binary: &str, flags: &str) -> PathBuf
     }
     let status = command.status().expect("cargo runs");
     assert!(status.success(), "{binary} cannot be built: {status}");
-    target.join("debug").join(binary)
+    let directory = if profile == "dev" { "debug" } else { profile };
+    target.join(directory).join(binary)
 }

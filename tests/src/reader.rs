@@ -16,14 +16,14 @@ use crate::build::build;
 pub fn program(victim: &Path) -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let profile = victim.parent().expect("a directory");
-        build(
-            profile.parent().expect("a target directory"),
-            "ttlog-reader",
-            "ttlog-reader",
-            "",
-        );
-        profile.join("ttlog-reader")
+        let directory = victim.parent().expect("a directory");
+        let target = directory.parent().expect("a target directory");
+        let profile = if directory.ends_with("debug") {
+            "dev"
+        } else {
+            "release"
+        };
+        build(target, profile, "ttlog-reader", "ttlog-reader", "")
     })
 }
 
