@@ -184,3 +184,29 @@ fn end_by(core: &Arc<Core>, signal: c_int) {
     }
     let _ = low_level::emulate_default_handler(signal);
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn asked(snapshot: &[c_int], terminate: &[c_int]) -> Result<Asked, Error> {
+        Asked::new(&Settings {
+            snapshot_on: snapshot.into(),
+            terminate_on: terminate.into(),
+            ..Settings::default()
+        })
+    }
+
+    #[test]
+    fn what_cannot_be_waited_for_is_an_error() {
+        let past = libc::SIGRTMAX() + 1;
+        for signal in [-1, 0, past, libc::SIGSEGV, libc::SIGKILL, libc::SIGSTOP] {
+            assert!(asked(&[signal], &[]).is_err(), "{signal}");
+            assert!(asked(&[], &[signal]).is_err(), "{signal}");
+        }
+        // It ends nobody.
+        assert!(asked(&[], &[libc::SIGCHLD]).is_err());
+        let both = asked(&[SIGUSR1, libc::SIGCHLD], &[SIGTERM]).expect("they can be waited for");
+        assert!(both.wanted().eq([SIGUSR1, libc::SIGCHLD, SIGTERM]));
+    }
+}
