@@ -367,6 +367,16 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_room_in_a_page_is_left_out() {
+        let incident = incident();
+        let mut page = Page::new(&incident, 42);
+        (0..1000).for_each(|_| page.push_module(&incident.modules[0]));
+        assert!(page.words().len() <= PAGE_WORDS);
+        let kept = decode(page.words(), 42, |_| {}).unwrap().modules;
+        assert!(kept.len() > 10 && kept.iter().all(|module| *module == incident.modules[0]));
+    }
+
+    #[test]
     fn an_incident_comes_back() {
         let mut described = 0;
         let read = decode(&page(&incident()), 42, |_| described += 1);

@@ -8,10 +8,11 @@ use lz4_flex::frame::FrameEncoder;
 
 use super::*;
 use crate::cause;
+use crate::redaction::Names;
 use crate::salvage::image::{EVENT, Image, SPAN, number, text};
-use crate::salvage::{Entries, Recording, Stream, What, Whole};
+use crate::salvage::{Entries, Recording, Rule, Scrubbed, Stream, What, Whole};
 use crate::span::SpanId;
-use crate::value::{Field, Text, Value};
+use crate::value::{Borrowed, Field, REDACTED, Text, Value};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -516,4 +517,32 @@ fn a_disk_that_is_full_is_an_error_wherever_it_is_met() {
             "{room} of {whole}"
         );
     }
+}
+
+#[test]
+fn what_a_rule_takes_out_of_a_copy_is_not_in_it_and_a_copy_of_that_says_so_too() {
+    let (names, value) = (Names::none(), |_: &Value<Borrowed<'_>>| true);
+    let rule = Rule {
+        names: &names,
+        value: &value,
+    };
+    let scrubbed = |recording: &Recording| {
+        let mut entries = Whole::new(recording);
+        let part = Part::of(&mut entries, None).unwrap();
+        let mut bytes = Vec::new();
+        let scrubbed = part.scrub(&mut entries, &Made::default(), &rule, &mut bytes);
+        (scrubbed.unwrap(), reread(&bytes).unwrap().0)
+    };
+    // 21 numbers, a text and the incident's message.
+    let (taken_out, copy) = scrubbed(&recording());
+    assert_eq!((taken_out.values, taken_out.records), (23, 22));
+    let values = copy.entries.iter().flat_map(|entry| entry.fields.to_vec());
+    assert!(values.clone().count() == 22 && values.clone().all(|it| it.value == Value::Redacted));
+    assert_eq!(copy.incidents[0].message, REDACTED);
+    assert!(copy.header.scrubbed);
+    let (nothing, again) = scrubbed(&copy);
+    assert_eq!(nothing, Scrubbed::default());
+    assert_eq!(again.entries, copy.entries);
+    let (plain, _) = reread(&snapshot(&copy, None)).unwrap();
+    assert!(plain.header.scrubbed);
 }

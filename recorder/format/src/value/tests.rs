@@ -181,3 +181,12 @@ fn what_was_redacted_later_takes_the_place_of_the_value() {
         assert!(!are_truncated(&replaced));
     }
 }
+
+#[test]
+fn of_a_text_that_was_cut_the_beginning_of_a_character_alone_is_left_out() {
+    let cut = |bytes| Text { bytes, whole: 100 };
+    assert_eq!(cut(&b"caf\xc3"[..]).whole_characters(), b"caf");
+    assert_eq!(cut(&b"caf"[..]).whole_characters(), b"caf");
+    // It has no characters.
+    assert_eq!(cut(&b"\xffcaf\xc3"[..]).whole_characters(), b"\xffcaf\xc3");
+}

@@ -207,3 +207,22 @@ proptest! {
         prop_assert_eq!(told(&after), told(&expected));
     }
 }
+
+#[test]
+fn a_block_that_belongs_elsewhere_is_not_copied() {
+    let mut other = Image::of(77, 7, 3);
+    other.take(5, 1, MS);
+    other.event(1, 2 * MS, 900);
+    let image = story();
+    for (bytes, from) in [(&other.bytes, 5), (&image.bytes, 1)] {
+        let mut image = image.clone();
+        let (from, to) = (image.block_offset(from), image.block_offset(5));
+        let block = bytes[from as usize..][..BLOCK_BYTES].to_vec();
+        image.bytes[to as usize..][..BLOCK_BYTES].copy_from_slice(&block);
+        let told = numbers(&image.salvage());
+        assert_eq!(told, numbers(&story().salvage()));
+        let (copy, _) = copied(&image.bytes);
+        assert_eq!(numbers(&salvage(&copy).unwrap()), told);
+        assert!(copy[to as usize..][..BLOCK_BYTES] != block);
+    }
+}
