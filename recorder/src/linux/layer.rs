@@ -283,10 +283,40 @@ impl Unfiltered {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::*;
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    #[test]
+    fn where_nothing_is_recorded_all_that_is_told_is_let_go() {
+        let unfiltered = Unfiltered {
+            core: None,
+            index: Index::new(0),
+            beside: AtomicU64::new(0),
+        };
+        let registry = tracing_subscriber::registry().with(unfiltered);
+        tracing::subscriber::with_default(registry, || {
+            let request = tracing::info_span!("request");
+            request.in_scope(|| {
+                tracing::info!("an event");
+                // The Registry has its span all the same.
+                assert_eq!(tracing::Span::current().id(), request.id());
+            });
+            assert!(request.id().is_some());
+        });
+    }
+
+    #[test]
+    fn whoever_has_the_dispatcher_finds_the_layer_in_it() {
+        let layer = Layer::new(None, Targets::new(), 0);
+        let with = Dispatch::new(tracing_subscriber::registry().with(layer));
+        assert!(with.downcast_ref::<Layer<Registry>>().is_some());
+        let without = Dispatch::new(tracing_subscriber::registry());
+        assert!(without.downcast_ref::<Layer<Registry>>().is_none());
+    }
 
     #[test]
     fn every_span_that_the_registry_closes_is_closed() {
-        use tracing_subscriber::layer::SubscriberExt;
         let directory = tempfile::tempdir().unwrap();
         let builder = crate::builder().directory(directory.path());
         let recorder = builder.capacity_mib(1).create().unwrap();

@@ -149,3 +149,74 @@ impl tracing_core::Subscriber for Subscriber {
         current.map_or_else(Current::none, |(id, metadata)| Current::new(id, metadata))
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Has all told to a subscriber, whatever it wants to be told.
+    struct Insisting(Subscriber);
+
+    impl tracing_core::Subscriber for Insisting {
+        fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+            assert!(self.0.register_callsite(metadata).is_never());
+            Interest::always()
+        }
+
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+            self.0.new_span(attributes)
+        }
+
+        fn record(&self, id: &Id, values: &Record<'_>) {
+            self.0.record(id, values);
+        }
+
+        fn record_follows_from(&self, id: &Id, follows: &Id) {
+            self.0.record_follows_from(id, follows);
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            self.0.event(event);
+        }
+
+        fn enter(&self, id: &Id) {
+            self.0.enter(id);
+        }
+
+        fn exit(&self, id: &Id) {
+            self.0.exit(id);
+        }
+
+        fn clone_span(&self, id: &Id) -> Id {
+            self.0.clone_span(id)
+        }
+
+        fn try_close(&self, id: Id) -> bool {
+            let is_closed = self.0.try_close(id);
+            assert!(!is_closed, "nobody has opened it");
+            is_closed
+        }
+
+        fn current_span(&self) -> Current {
+            self.0.current_span()
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_recorded_all_that_is_told_is_let_go() {
+        let filter = Targets::new().with_default(LevelFilter::TRACE);
+        let told = Insisting(Subscriber::new(None, filter));
+        tracing::subscriber::with_default(told, || {
+            let request = tracing::info_span!("request", user = tracing::field::Empty);
+            let other = tracing::info_span!("other");
+            request.record("user", "somebody");
+            request.follows_from(&other);
+            request.clone().in_scope(|| tracing::info!("an event"));
+            assert!(tracing::Span::current().is_none());
+        });
+    }
+}
