@@ -90,14 +90,11 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::daemon::eventually;
 
     /// The first rest of a thread that is about to wait.
     fn first_rest(thread: Pid) -> String {
-        loop {
-            if let Some(rest) = rest(Pid::this(), thread) {
-                return rest;
-            }
-        }
+        eventually("a rest", || rest(Pid::this(), thread))
     }
 
     #[test]
@@ -134,7 +131,10 @@ mod tests {
         let thread = told.recv().expect("it began");
         let waiting = format!("/proc/self/task/{thread}/syscall");
         let futex = format!("{} ", libc::SYS_futex);
-        while !std::fs::read_to_string(&waiting).is_ok_and(|call| call.starts_with(&futex)) {}
+        eventually("a thread that waits", || {
+            let call = std::fs::read_to_string(&waiting).ok()?;
+            call.starts_with(&futex).then_some(())
+        });
         assert_eq!(rest(Pid::this(), thread), Some(first_rest(thread)));
         drop(wake);
         sleeper.join().expect("no panic");
