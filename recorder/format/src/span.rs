@@ -17,6 +17,8 @@
 //! An id is a slot and its generation, so it is never used twice in a recording:
 //! a span of which nothing is left but its id cannot be taken for another.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 
 use crate::check::Key;
@@ -104,6 +106,14 @@ impl SpanId {
     #[inline]
     pub fn tag(self) -> u16 {
         (self.0 >> 47) as u16
+    }
+}
+
+impl From<NonZeroU64> for SpanId {
+    /// The id with this number.
+    #[inline]
+    fn from(id: NonZeroU64) -> SpanId {
+        SpanId(id.get())
     }
 }
 

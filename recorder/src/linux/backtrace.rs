@@ -221,6 +221,20 @@ mod tests {
     }
 
     #[test]
+    fn of_a_deep_stack_the_innermost_frames_are_kept() {
+        #[inline(never)]
+        fn deep(calls: usize) -> Vec<u64> {
+            match calls {
+                0 => frames(),
+                more => std::hint::black_box(deep(more - 1)),
+            }
+        }
+        let (shallow, deep) = (deep(0), deep(2 * FRAMES));
+        assert!(shallow.len() < FRAMES && deep.len() == FRAMES);
+        assert_eq!(deep[0], shallow[0], "where they are asked for");
+    }
+
+    #[test]
     fn the_words_begin_below_the_panic_and_end_before_main_is_called() {
         let text = "   0: ttlog::hook\n   1: rust_begin_unwind\n             at /rustc/x/std.rs:1:2\n   \
                     2: core::panicking::panic_fmt\n   3: payments::charge\n             at \
@@ -228,6 +242,8 @@ mod tests {
                     std::sys::backtrace::__rust_begin_short_backtrace\n   6: main\n";
         let expected = ["payments::charge at ./src/main.rs:7:5", "payments::main"];
         assert_eq!(lines(text), expected);
+        let torn = "             at ./src/main.rs:7:5\nno frame\n   0: payments::main\n";
+        assert_eq!(lines(torn), ["payments::main"], "a place of no frame");
         let here = Symbols::here().resolve();
         assert!(
             here.iter().any(|line| line.contains("the_words_begin")),

@@ -246,14 +246,13 @@ impl Arrival {
             drop(std::hint::black_box(vec![0u8; 5000]));
         }
         let mut stamps = [const { None }; RECORDERS];
-        let cores = registry::cores().filter(|core| core.faults && core.own().is_some());
-        for (stamp, core) in stamps.iter_mut().zip(cores) {
-            if let Some(here) = core.own() {
-                *stamp = Some(Stamp {
-                    core,
-                    written: here.cause(cause),
-                });
-            }
+        let cores = registry::cores().filter(|core| core.faults);
+        let here = cores.filter_map(|core| Some((core, core.own()?)));
+        for (stamp, (core, here)) in stamps.iter_mut().zip(here) {
+            *stamp = Some(Stamp {
+                core,
+                written: here.cause(cause),
+            });
         }
         stamps
     }
@@ -404,4 +403,34 @@ fn set_errno(errno: c_int) {
 fn errno_place() -> *mut c_int {
     // SAFETY: it takes nothing and gives an address.
     unsafe { libc::__errno_location() }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_handler_is_put_in_front_of_what_was_there_and_never_of_itself() {
+        install();
+        let function = || {
+            let previous = previous(libc::SIGTRAP).unwrap();
+            previous.function.load(Ordering::Relaxed)
+        };
+        let before = function();
+        assert_ne!(before, handler());
+        install_for(libc::SIGTRAP);
+        assert_eq!(function(), before, "it would call itself for ever");
+        let now = action_of(libc::SIGTRAP).unwrap();
+        assert_eq!(now.sa_sigaction, handler());
+    }
+
+    #[test]
+    fn what_is_no_signal_of_these_stays_as_it_is() {
+        let function = || action_of(libc::SIGUSR2).unwrap().sa_sigaction;
+        let before = function();
+        install_for(libc::SIGUSR2);
+        assert_eq!(function(), before);
+        assert!(action_of(4711).is_none());
+        set_default(4711);
+    }
 }

@@ -245,4 +245,19 @@ mod tests {
             assert_eq!(build_id(File::open(path).unwrap()), None);
         }
     }
+
+    #[test]
+    fn an_elf_file_of_another_class_or_order_has_no_build_id() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let of = |class: u8, order: u8| {
+            let mut bytes = own.clone();
+            (bytes[4], bytes[5]) = (class, order);
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(&file, bytes).unwrap();
+            build_id(file.into_file())
+        };
+        let own = build_id(File::open("/proc/self/exe").unwrap());
+        assert_eq!(of(2, 1), own);
+        assert_eq!((of(1, 1), of(2, 2)), (None, None));
+    }
 }

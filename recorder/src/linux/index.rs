@@ -144,4 +144,29 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn ids_of_one_hash_have_their_own_places_then_others_and_then_none() {
+        let index = Index::new(64);
+        let first = |n: u64| index.places(n, 0..1).next().map(std::ptr::from_ref);
+        let mut alike = (1..).filter(|&n| first(n) == first(1));
+        let span = |n: u64| SpanId::in_slot(n as u32, 1);
+        let insert = |n: u64| index.insert(&Id::from_u64(n), span(n));
+        let find = |n: &u64| index.find(&Id::from_u64(*n));
+        let ids: Vec<u64> = alike.by_ref().take(PLACES).collect();
+        assert!(ids.iter().all(|&n| insert(n)));
+        let displaced = || index.displaced.load(Ordering::Relaxed) as usize;
+        assert_eq!(displaced(), PLACES - OWN);
+        let other = alike.next().unwrap();
+        assert!(!insert(other), "it has no place");
+        assert_eq!((find(&other), displaced()), (None, PLACES - OWN));
+        assert_eq!(index.remove(&Id::from_u64(other)), None);
+        assert!(ids.iter().all(|n| find(n) == Some(span(*n))));
+        for &n in &ids {
+            assert_eq!(index.remove(&Id::from_u64(n)), Some(span(n)));
+            assert_eq!(find(&n), None);
+        }
+        assert_eq!(displaced(), 0);
+        assert!(insert(other));
+    }
 }

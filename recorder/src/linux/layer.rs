@@ -306,6 +306,26 @@ mod tests {
         });
     }
 
+    /// Another layer wants them, so this one is told of them all the same.
+    #[test]
+    fn what_is_told_of_spans_that_were_not_recorded_is_let_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let builder = crate::builder().directory(directory.path());
+        let recorder = builder.capacity_mib(1).filter("off").create().unwrap();
+        let recorded = tracing_subscriber::registry().with(recorder.layer());
+        let registry = recorded.with(tracing_subscriber::layer::Identity::new());
+        tracing::subscriber::with_default(registry, || {
+            let request = tracing::info_span!("request", user = tracing::field::Empty);
+            let other = tracing::info_span!("other");
+            request.record("user", "somebody");
+            request.follows_from(&other);
+            request.in_scope(|| tracing::info!("an event"));
+            assert!(request.id().is_some(), "the Registry has it");
+        });
+        assert_eq!(recorder.stats().open_spans, 0);
+        assert_eq!(recorder.stats().events, 0);
+    }
+
     #[test]
     fn whoever_has_the_dispatcher_finds_the_layer_in_it() {
         let layer = Layer::new(None, Targets::new(), 0);

@@ -337,6 +337,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_takes_the_place_of_words_that_are_not_mapped() {
+        let memory = Memory::heap(WORDS);
+        (0..WORDS).for_each(|word| memory.store(word, OLD));
+        assert!(!memory.replace(0, usize::MAX) && !memory.fill(0, usize::MAX));
+        memory.detach();
+        assert_eq!(words_of(&memory), [OLD; WORDS]);
+    }
+
+    #[test]
     fn a_word_that_is_not_there_is_neither_stored_nor_loaded() {
         let memory = Memory::heap(WORDS);
         for word in (0..2 * WORDS).chain([usize::MAX / 8, usize::MAX / 8 + 1, usize::MAX]) {

@@ -148,3 +148,37 @@ fn worth_a_trace(core: &Core) -> bool {
     }
     worth
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorder_may_start_while_its_thread_panics() {
+        struct Starts;
+        impl Drop for Starts {
+            fn drop(&mut self) {
+                assert!(std::thread::panicking());
+                install();
+            }
+        }
+        let caught = std::panic::catch_unwind(|| {
+            let _starts = Starts;
+            std::panic::resume_unwind(Box::new("a payload"));
+        });
+        assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"a payload"));
+    }
+
+    #[test]
+    fn a_panic_of_work_aside_is_no_incident() {
+        let directory = tempfile::tempdir().unwrap();
+        let builder = crate::builder().directory(directory.path());
+        let recorder = builder.capacity_mib(1).create().unwrap();
+        let why = "work aside";
+        let done = aside::wait_for(None, move || std::panic::panic_any(why));
+        assert!(done.is_none(), "it has panicked");
+        let bytes = std::fs::read(recorder.path()).unwrap();
+        let incidents = ttlog_format::salvage::salvage(&bytes).unwrap().incidents;
+        assert!(incidents.iter().all(|incident| incident.message != why));
+    }
+}

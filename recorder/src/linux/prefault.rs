@@ -34,14 +34,24 @@ const STRETCH_BYTES: usize = 256 << 10;
 /// What madvise(2) or pwrite(2) says.
 pub(crate) fn beginning(map: &MmapRaw, file: &File, bytes: u64, zeroed: bool) -> io::Result<()> {
     let len = usize::try_from(bytes).map_or(map.len(), |bytes| bytes.min(map.len()));
+    let unwritten = if zeroed { 0 } else { map.len() as u64 };
+    populated(
+        || map.advise_range(Advice::PopulateWrite, 0, len),
+        || write_zeros(file, unwritten),
+    )
+}
+
+/// Has `advise` fault memory in, and does as in `unknown` where the kernel does not know how.
+fn populated(
+    mut advise: impl FnMut() -> io::Result<()>,
+    unknown: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     loop {
-        match map.advise_range(Advice::PopulateWrite, 0, len) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput && zeroed => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                return write_zeros(file, map.len() as u64);
-            }
-            populated => return populated,
+        let advised = advise();
+        match advised.as_ref().map_err(io::Error::kind) {
+            Err(io::ErrorKind::Interrupted) => {}
+            Err(io::ErrorKind::InvalidInput) => return unknown(),
+            _ => return advised,
         }
     }
 }
@@ -82,5 +92,36 @@ fn rest(core: &Core, from: usize) {
             return;
         }
         offset += STRETCH_BYTES;
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    fn told(says: &[Result<(), Errno>]) -> (Option<Errno>, bool) {
+        let mut says = says.iter();
+        let mut is_written = false;
+        let result = populated(
+            || Ok((*says.next().expect("it was asked too often"))?),
+            || {
+                is_written = true;
+                Ok(())
+            },
+        );
+        assert_eq!(says.next(), None, "it was asked too seldom");
+        let error = result.err().map(|error| Errno::from_io_error(&error));
+        (error.map(Option::unwrap), is_written)
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_know_is_written_and_what_it_says_else_is_told() {
+        assert_eq!(told(&[Ok(())]), (None, false));
+        assert_eq!(told(&[Err(Errno::INTR), Err(Errno::INTR), Ok(())]), (None, false));
+        assert_eq!(told(&[Err(Errno::INVAL)]), (None, true));
+        assert_eq!(told(&[Err(Errno::INTR), Err(Errno::INVAL)]), (None, true));
+        let full = Some(Errno::NOMEM);
+        assert_eq!(told(&[Err(Errno::NOMEM)]), (full, false));
     }
 }

@@ -36,8 +36,7 @@ pub(crate) fn append(core: Arc<Core>) {
         next: Link::none(),
     }));
     let mut place = &FIRST;
-    while !place.set(node) {
-        let Some(taken) = place.get() else { return };
+    while let Some(taken) = place.set(node) {
         place = &taken.next;
     }
 }
@@ -54,12 +53,14 @@ impl Link {
         unsafe { node.as_ref() }
     }
 
-    /// Whether there was none yet.
-    fn set(&self, node: *mut Node) -> bool {
+    /// Sets it if there is none yet; otherwise gives what is there.
+    fn set(&self, node: *mut Node) -> Option<&'static Node> {
         let (none, after) = (std::ptr::null_mut(), Ordering::Release);
-        self.0
-            .compare_exchange(none, node, after, Ordering::Relaxed)
-            .is_ok()
+        let exchanged = self
+            .0
+            .compare_exchange(none, node, after, Ordering::Acquire);
+        // SAFETY: as in `get`.
+        unsafe { exchanged.err()?.as_ref() }
     }
 }
 

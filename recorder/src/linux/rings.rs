@@ -88,6 +88,8 @@ mod tests {
             assert_eq!(rings.own(), Some(0));
             assert_eq!(rings.own(), Some(len as u32 - 1).filter(|_| len > 1));
             assert_eq!(rings.own(), None);
+            rings.free(64 * len as u32);
+            assert_eq!(rings.own(), None, "there is no such ring");
         }
     }
 }

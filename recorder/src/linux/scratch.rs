@@ -450,6 +450,23 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_has_no_room_is_left_out_whole() {
+        let field = METADATA.fields().field("text").unwrap();
+        assert_eq!(Scratch::new(1).finish(record::Kind::Event), []);
+        for room in 0..4 {
+            let mut scratch = Scratch::new(1);
+            (0..WORDS - room).for_each(|_| scratch.push(7));
+            scratch.record_u128(&field, 1 << 100);
+            let whole = if room < 3 { 0 } else { 3 };
+            assert_eq!(scratch.len, WORDS - room + whole);
+            (0..4).for_each(|_| scratch.push(8));
+            let words = scratch.finish(record::Kind::Event);
+            assert_eq!(words.len(), WORDS);
+            assert_eq!(words[1..WORDS - room], [7].repeat(WORDS - room - 1));
+        }
+    }
+
+    #[test]
     fn a_text_is_the_same_in_whatever_pieces_it_comes() {
         let field = METADATA.fields().field("text").unwrap();
         let text: String = ('!'..='~').take(26).collect();

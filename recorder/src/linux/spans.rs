@@ -452,6 +452,39 @@ mod tests {
     }
 
     #[test]
+    fn later_values_are_left_to_the_ring_while_somebody_appends_others() {
+        let memory = Memory::heap(Layout::SPANS_OFFSET as usize / 8 + SLOT_WORDS);
+        let (spans, hint) = (Spans::new(1).unwrap(), Number::new(0));
+        let id = open(&spans, &memory, &hint);
+        let mut words = [0; SLOT_WORDS];
+        let mut len = || spans.copy(&memory, 42, id, &mut words).unwrap();
+        let values = [value::head(0, value::Kind::U32, 1)];
+        let before = len();
+        let used = &spans.slots[0].used;
+        used.fetch_or(APPENDING, Ordering::Relaxed);
+        spans.values(&memory, 42, id, 1, &values);
+        assert_eq!(len(), before);
+        used.fetch_and(!APPENDING, Ordering::Relaxed);
+        spans.values(&memory, 42, id, 1, &values);
+        assert_eq!(len(), before + 4);
+    }
+
+    #[test]
+    fn handles_of_a_span_that_is_closed_keep_no_other_alive() {
+        let memory = Memory::heap(Layout::SPANS_OFFSET as usize / 8 + SLOT_WORDS);
+        let (spans, hint) = (Spans::new(1).unwrap(), Number::new(0));
+        let closed = open(&spans, &memory, &hint);
+        assert!(spans.release(closed));
+        spans.close(&memory, closed);
+        let next = open(&spans, &memory, &hint);
+        spans.retain(closed);
+        assert!(spans.release(next), "nobody else has a handle of it");
+        let mut short = [1, 2, 3];
+        fill_in(&mut short, next, 7);
+        assert_eq!(short, [1, 2, 3], "no opening");
+    }
+
+    #[test]
     fn a_slot_lies_where_the_layout_says_and_the_next_hint_is_its_neighbour() {
         let layout = Layout {
             span_slots: 1 << 24,

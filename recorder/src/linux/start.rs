@@ -226,3 +226,32 @@ fn ticks_per_second(header: &Header) -> u64 {
     }
     u64::try_from(ticks * 1_000_000_000 / nanoseconds).unwrap_or(u64::MAX)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use ttlog_format::clock::Sample;
+
+    fn rate(clock: Source, ticks: u64, nanoseconds: u64) -> u64 {
+        let at = |ticks, monotonic_ns| Sample {
+            ticks,
+            monotonic_ns,
+            ..Sample::default()
+        };
+        let samples = [at(7, 9), at(7 + ticks, 9 + nanoseconds)];
+        let header = Header {
+            clock,
+            samples,
+            ..Header::default()
+        };
+        ticks_per_second(&header)
+    }
+
+    #[test]
+    fn ticks_are_nanoseconds_where_the_samples_do_not_tell() {
+        let both = [Source::Monotonic, Source::Tsc].map(|clock| rate(clock, 3000, 1000));
+        assert_eq!(both, [1_000_000_000, 3_000_000_000]);
+        assert_eq!(rate(Source::Tsc, 3000, 0), 1_000_000_000);
+        assert_eq!(rate(Source::Tsc, u64::MAX - 7, 1), u64::MAX);
+    }
+}

@@ -34,11 +34,11 @@ impl Subscriber {
         self.core.as_ref()?.here_already()
     }
 
-    fn lets_through(&self, metadata: &Metadata<'_>) -> bool {
-        self.core.is_some()
-            && self
-                .filter
-                .would_enable(metadata.target(), metadata.level())
+    /// Where what the filter lets through is recorded.
+    fn lets_through(&self, metadata: &Metadata<'_>) -> Option<&Arc<Core>> {
+        let (target, level) = (metadata.target(), metadata.level());
+        let core = self.core.as_ref();
+        core.filter(|_| self.filter.would_enable(target, level))
     }
 }
 
@@ -51,23 +51,21 @@ impl std::fmt::Debug for Subscriber {
     }
 }
 
-fn span(id: &Id) -> Option<SpanId> {
-    SpanId::from_u64(id.into_u64())
+fn span(id: &Id) -> SpanId {
+    id.into_non_zero_u64().into()
 }
 
 impl tracing_core::Subscriber for Subscriber {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if !self.lets_through(metadata) {
+        let Some(core) = self.lets_through(metadata) else {
             return Interest::never();
-        }
-        if let Some(core) = &self.core {
-            core.register(metadata);
-        }
+        };
+        core.register(metadata);
         Interest::always()
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.lets_through(metadata)
+        self.lets_through(metadata).is_some()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -78,19 +76,20 @@ impl tracing_core::Subscriber for Subscriber {
         let Some(core) = &self.core else {
             return Id::from_u64(u64::MAX);
         };
-        Id::from_u64(crate::linux::encode::open(core, attributes, span).to_u64())
+        let opened = crate::linux::encode::open(core, attributes, |id| Some(span(id)));
+        Id::from_u64(opened.to_u64())
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {
-        if let (Some(core), Some(span)) = (&self.core, span(id)) {
-            crate::linux::encode::values(core, span, values);
+        if let Some(core) = &self.core {
+            crate::linux::encode::values(core, span(id), values);
         }
     }
 
     fn record_follows_from(&self, id: &Id, follows: &Id) {
-        if let (Some(core), Some(id), Some(follows)) = (&self.core, span(id), span(follows))
-            && let Some(here) = core.here_for(id)
-            && core.knows(follows)
+        let (id, follows) = (span(id), span(follows));
+        if let Some(here) = self.here_for(id)
+            && here.knows(follows)
         {
             here.follows(id, follows);
         }
@@ -98,39 +97,34 @@ impl tracing_core::Subscriber for Subscriber {
 
     fn event(&self, event: &Event<'_>) {
         if let Some(core) = &self.core {
-            crate::linux::encode::event(core, event, span);
+            crate::linux::encode::event(core, event, |id| Some(span(id)));
         }
     }
 
     fn enter(&self, id: &Id) {
-        if let Some(span) = span(id)
-            && let Some(here) = self.here_for(span)
-        {
+        let span = span(id);
+        if let Some(here) = self.here_for(span) {
             here.enter(span);
         }
     }
 
     fn exit(&self, id: &Id) {
-        if let Some(span) = span(id)
-            && let Some(here) = self.here_for(span)
-        {
+        let span = span(id);
+        if let Some(here) = self.here_for(span) {
             here.exit(span);
         }
     }
 
     fn clone_span(&self, id: &Id) -> Id {
-        if let Some(span) = span(id)
-            && let Some(here) = self.here_for(span)
-        {
+        let span = span(id);
+        if let Some(here) = self.here_for(span) {
             here.spans.retain(span);
         }
         id.clone()
     }
 
     fn try_close(&self, id: Id) -> bool {
-        let Some(span) = span(&id) else {
-            return false;
-        };
+        let span = span(&id);
         let Some(here) = self.here_for(span) else {
             return false;
         };

@@ -200,6 +200,51 @@ fn threads_that_come_and_go_record_to_the_heap_beside_a_live_reader() {
     );
 }
 
+#[test]
+fn threads_that_live_keep_their_blocks_and_what_others_say_is_counted() {
+    let core = Core::over_heap();
+    let recorder = Recorder::new(Some(core.clone()), "debug".parse().unwrap(), 6);
+    let threads = 2 * u64::from(LAYOUT.blocks);
+    let all_said = std::sync::Barrier::new(threads as usize);
+    thread::scope(|scope| {
+        for n in 0..threads {
+            let (recorder, all_said) = (&recorder, &all_said);
+            scope.spawn(move || {
+                with_default(recorder.subscriber(), || info!(n, "once"));
+                // Nobody has ended while others look for blocks.
+                all_said.wait();
+            });
+        }
+    });
+    let read = salvage(&Live(&core.memory)).expect("a recording");
+    let (recorded, dropped) = core.counts();
+    assert_eq!(recorded + dropped, threads);
+    assert!(dropped >= u64::from(LAYOUT.blocks), "{dropped}");
+    let counts = read.ledger.counts;
+    assert_eq!((counts.readable, counts.dropped), (recorded, dropped));
+}
+
+#[test]
+fn spans_that_have_no_room_in_a_blocks_descriptions_are_told_by_their_slots() {
+    let core = Core::over_heap();
+    let recorder = Recorder::new(Some(core.clone()), "debug".parse().unwrap(), 6);
+    let text = "as much as a slot takes ".repeat(10);
+    with_default(recorder.subscriber(), || {
+        let open = |n: u64| info_span!("request", n, text).entered();
+        let _entered = [open(0), open(1), open(2), open(3)];
+        (0..ROUNDS).for_each(|n| info!(n, "inside of all"));
+        let read = salvage(&Live(&core.memory)).expect("a recording");
+        assert!(read.ledger.counts.overwritten > 0 || cfg!(miri));
+        let events = read.entries.iter().filter(|entry| entry.what.is_event());
+        assert!(events.clone().count() > 0);
+        for event in events {
+            let spans = read.context(event.span);
+            let whole = spans.iter().filter(|(_, span)| span.fields.len() == 2);
+            assert_eq!((spans.len(), whole.count()), (4, 4));
+        }
+    });
+}
+
 /// What sanitizers must find, each in a run of its own: `.ci/memory` names them.
 #[cfg(ttlog_seeded)]
 mod bugs {

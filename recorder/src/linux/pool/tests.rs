@@ -17,6 +17,18 @@ fn blocks_are_taken_in_turn_and_held_ones_never() {
 }
 
 #[test]
+fn a_block_that_is_not_in_the_pool_is_nobodys() {
+    let pool = Pool::new(2).unwrap();
+    pool.fill(7);
+    pool.end(7, 1, 2, 3);
+    assert!(!pool.seize(7, 1) && !pool.is_held(7, 1));
+    let taken: Vec<u32> = std::iter::from_fn(|| pool.take(0))
+        .map(|t| t.index)
+        .collect();
+    assert_eq!(taken, [0, 1]);
+}
+
+#[test]
 fn the_block_that_was_filled_first_is_taken_first() {
     let pool = Pool::new(8).unwrap();
     for _ in 0..8 {

@@ -199,6 +199,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_that_is_another_by_now_is_neither_opened_nor_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ttlog-7-8.ring");
+        let opened = Directory::asked_for(directory.path(), false).unwrap();
+        let lock = || Locked::new(&opened).unwrap();
+        let listed = || lock().list("ring").pop();
+        assert!(listed().is_none());
+        std::fs::write(&path, "old").unwrap();
+        let old = listed().unwrap();
+        assert!(lock().open(&old).is_some());
+        // Beside the old one, so that it has another number.
+        let newer = directory.path().join("newer");
+        std::fs::write(&newer, "new").unwrap();
+        std::fs::rename(&newer, &path).unwrap();
+        assert!(lock().open(&old).is_none());
+        lock().remove(&old);
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        let new = listed().unwrap();
+        lock().remove(&new);
+        assert!(!path.exists());
+        lock().remove(&old);
+    }
+
+    #[test]
     fn names_are_a_recorders_or_not() {
         let numbers = |name: &str| numbers(name.as_bytes(), "ring");
         assert_eq!(
