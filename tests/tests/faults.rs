@@ -105,17 +105,37 @@ fn a_handler_that_comes_later_is_called_for_its_own_faults() {
     has_told_all(&guest);
 }
 
-/// Waits for a signal that was sent: as long as it is pending, another is the same one.
-fn is_delivered(guest: &Guest, signal: i32) {
+/// Whether a signal that was sent waits: as long as it does, another is the same one.
+fn is_pending(guest: &Guest, signal: i32) -> bool {
     let status = format!("/proc/{}/status", guest.pid());
-    eventually("the signal's delivery", || {
-        let status = std::fs::read_to_string(&status).unwrap_or_default();
-        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
-        let pending = pending.map_or(0, |set| {
-            u64::from_str_radix(set.trim(), 16).expect("a set of signals")
-        });
-        (pending & (1 << (signal - 1)) == 0).then_some(())
+    let status = std::fs::read_to_string(&status).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    let pending = pending.map_or(0, |set| {
+        u64::from_str_radix(set.trim(), 16).expect("a set of signals")
     });
+    pending & (1 << (signal - 1)) != 0
+}
+
+fn is_delivered(guest: &Guest, signal: i32) {
+    eventually("the signal's delivery", || {
+        (!is_pending(guest, signal)).then_some(())
+    });
+}
+
+/// The recorder has threads take it for faults of its own alone.
+#[test]
+fn a_sent_sigbus_stays_with_the_kernel_where_all_block_it() {
+    let home = scratch();
+    let setup = Setup::in_directory(GUEST, home.path());
+    let guest = setup.obeying(&["block", "start"]).records(|guest| {
+        guest.goes_on(ROUNDS);
+        kill(guest.pid(), Signal::SIGBUS).expect("a signal");
+        guest.goes_on(ROUNDS);
+        eventually("a pending signal", || {
+            is_pending(guest, SIGBUS).then_some(())
+        });
+    });
+    has_told_all(&guest);
 }
 
 /// A signal that is sent says nothing of a mapping. Rust's own handler survives the first.

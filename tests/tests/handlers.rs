@@ -194,6 +194,46 @@ fn an_overflow_on_a_small_alternate_stack_ends_by_rusts_abort_all_the_same() {
 }
 
 #[test]
+fn a_handler_of_the_old_kind_is_told_the_number_of_the_signal() {
+    let mut host = Host::start(HOST.as_ref(), "recovers-by-a-number", true);
+    assert_eq!(host.says(), "survived 1");
+    host.dies_by_sigkill();
+    let opened = host.opened();
+    let causes = &opened.recording.causes;
+    assert_eq!(causes.len(), 1);
+    assert!(causes[0].chained && causes[0].survived_ticks.is_some());
+    assert_eq!(opened.verdict.kind, Kind::Killed);
+}
+
+#[test]
+fn a_handler_of_aborts_has_them_as_it_had() {
+    let mut host = Host::start(HOST.as_ref(), "handles-aborts", true);
+    assert_eq!(host.says(), "survived 1");
+    host.dies_by_sigkill();
+    let opened = host.opened();
+    let causes = &opened.recording.causes;
+    assert_eq!(causes.len(), 1);
+    assert_eq!(causes[0].signal, SIGABRT);
+    assert!(causes[0].chained && causes[0].survived_ticks.is_some());
+    assert_eq!(opened.verdict.kind, Kind::Killed);
+}
+
+#[test]
+fn a_signal_that_another_process_sends_to_a_thread_kills_and_its_sender_is_told() {
+    let mut host = Host::start(HOST.as_ref(), "waits", true);
+    assert_eq!(host.says(), "waits");
+    let pid = host.child.id();
+    // SAFETY: it sends the main thread of a child a signal.
+    let sent = unsafe { nix::libc::syscall(nix::libc::SYS_tgkill, pid, pid, SIGABRT) };
+    assert_eq!(sent, 0);
+    assert_eq!(host.ends().signal(), Some(SIGABRT));
+    let opened = host.opened();
+    died_of(&opened, SIGABRT);
+    let sender = opened.recording.causes[0].sender.map(|sender| sender.pid);
+    assert_eq!(sender, Some(std::process::id()));
+}
+
+#[test]
 fn a_signal_that_is_ignored_stays_ignored() {
     let mut host = Host::start(HOST.as_ref(), "ignores", true);
     assert_eq!(host.says(), "survived");

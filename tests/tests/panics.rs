@@ -4,7 +4,7 @@ use ttlog_format::incident::Kind as Incident;
 use ttlog_format::salvage::What as Happened;
 use ttlog_tests::plan::ADAPTERS;
 use ttlog_tests::snapper::{all_whole, info, messages, snapshots};
-use ttlog_tests::victim::files;
+use ttlog_tests::victim::{files, scratch};
 use ttlog_tests::{Plan, Victim, What, check};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_snapper");
@@ -58,6 +58,28 @@ fn a_storm_of_ten_thousand_panics_gets_few_snapshots_and_an_exact_account() {
             assert!(incident.location.contains("snapper.rs:"), "{incident:?}");
         }
     }
+}
+
+#[test]
+fn a_panic_is_an_incident_of_every_recorder_that_wants_it() {
+    let homes = [(); 3].map(|()| scratch());
+    let [told, homeless, deaf] = homes.each_ref().map(|home| {
+        let builder = ttlog::builder().directory(home.path());
+        builder.capacity_mib(1)
+    });
+    let snapshots = homes[1].path().join("snapshots");
+    let recorders = [
+        told,
+        homeless.snapshot_directory(&snapshots),
+        deaf.panic_hook(false),
+    ];
+    let recorders = recorders.map(|builder| builder.create().expect("a recorder"));
+    let _ = std::fs::remove_dir(&snapshots);
+    std::fs::write(&snapshots, "no directory").expect("a file");
+    std::panic::catch_unwind(|| panic!("for all who want it")).unwrap_err();
+    let stats = recorders.map(|recorder| recorder.stats());
+    let told = stats.map(|stats| (stats.incidents, stats.snapshots));
+    assert_eq!(told, [(1, 1), (1, 0), (0, 0)]);
 }
 
 #[test]

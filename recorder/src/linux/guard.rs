@@ -88,7 +88,13 @@ pub(crate) fn puts_back(info: *const libc::siginfo_t, context: &mut libc::uconte
         unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, thread, signal, info) };
     } else {
         // SAFETY: it sends this process what it was sent (rt_sigqueueinfo(2)).
-        unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, pid, signal, info) };
+        let failed = unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, pid, signal, info) };
+        if failed != 0 {
+            // What another sent by kill(2), only the process's first thread may send again
+            // in the other's name.
+            // SAFETY: the same without the particulars.
+            unsafe { libc::kill(pid, signal) };
+        }
     }
     true
 }

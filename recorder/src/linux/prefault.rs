@@ -118,7 +118,10 @@ mod tests {
     #[test]
     fn what_the_kernel_does_not_know_is_written_and_what_it_says_else_is_told() {
         assert_eq!(told(&[Ok(())]), (None, false));
-        assert_eq!(told(&[Err(Errno::INTR), Err(Errno::INTR), Ok(())]), (None, false));
+        assert_eq!(
+            told(&[Err(Errno::INTR), Err(Errno::INTR), Ok(())]),
+            (None, false)
+        );
         assert_eq!(told(&[Err(Errno::INVAL)]), (None, true));
         assert_eq!(told(&[Err(Errno::INTR), Err(Errno::INVAL)]), (None, true));
         let full = Some(Errno::NOMEM);

@@ -178,6 +178,7 @@ fn inherits(actor: &Actor, ways: &[Way]) {
         let below = info_span!(parent: &request, "below");
         below.in_scope(|| say("in its own", number));
         let own = info_span!("own", number).entered();
+        own.follows_from(&other);
         say("in its own", number);
         let apart = own.id() != request.id() && own.id() != other.id() && below.id() != own.id();
         drop((entered, request, other, own, below));

@@ -27,13 +27,13 @@ fn main() {
     };
     match what.as_str() {
         "recovers" => {
-            own_handler(maps_the_page);
+            own_handler(libc::SIGSEGV, maps_the_page);
             recorded();
             recover();
             wait();
         }
         "recovers-quietly" => {
-            own_handler(maps_the_page);
+            own_handler(libc::SIGSEGV, maps_the_page);
             recorded();
             info!("the last words");
             fault(0x10_0000);
@@ -41,31 +41,31 @@ fn main() {
             wait();
         }
         "recovers-then-dies" => {
-            own_handler(maps_the_page);
+            own_handler(libc::SIGSEGV, maps_the_page);
             recorded();
             recover();
             std::process::abort();
         }
         "exits-in-its-handler" => {
-            own_handler(exits);
+            own_handler(libc::SIGSEGV, exits);
             recorded();
             info!("before the fault");
             fault(0x10_0000);
         }
         "chains" => {
             recorded();
-            own_handler(chains);
+            own_handler(libc::SIGSEGV, chains);
             info!("before the fault");
             fault(0x10_0000);
         }
         "stays-alone" => {
             recorded();
-            own_handler(maps_the_page);
+            own_handler(libc::SIGSEGV, maps_the_page);
             recover();
             wait();
         }
         "storm" => {
-            own_handler(counts);
+            own_handler(libc::SIGSEGV, counts);
             recorded();
             storm();
             wait();
@@ -92,6 +92,30 @@ fn main() {
             println!("survived");
             wait();
         }
+        "recovers-by-a-number" => {
+            // SAFETY: its handler does what a handler may.
+            unsafe { libc::signal(libc::SIGSEGV, maps_the_first as *const () as usize) };
+            recorded();
+            info!("before the fault");
+            fault(0x10_0000);
+            println!("survived {}", SEEN.load(Ordering::Relaxed));
+            wait();
+        }
+        "handles-aborts" => {
+            own_handler(libc::SIGABRT, counts);
+            recorded();
+            info!("before the signal");
+            // SAFETY: it sends this thread a signal that is handled.
+            assert_eq!(unsafe { libc::raise(libc::SIGABRT) }, 0);
+            println!("survived {}", SEEN.load(Ordering::Relaxed));
+            wait();
+        }
+        "waits" => {
+            recorded();
+            info!("before the signal");
+            println!("waits");
+            wait();
+        }
         _ => panic!("not known: {what}"),
     }
 }
@@ -113,8 +137,7 @@ type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
 static BEFORE: AtomicUsize = AtomicUsize::new(0);
 static SEEN: AtomicU64 = AtomicU64::new(0);
 
-/// Installs a handler of SIGSEGV.
-fn own_handler(handler: Handler) {
+fn own_handler(signal: i32, handler: Handler) {
     // SAFETY: all zeros is a valid sigaction.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: as above.
@@ -122,18 +145,27 @@ fn own_handler(handler: Handler) {
     action.sa_sigaction = handler as usize;
     action.sa_flags = libc::SA_SIGINFO;
     // SAFETY: both are valid, and the handlers of this file do what a handler may.
-    let set = unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, &raw mut before) };
+    let set = unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
     assert_eq!(set, 0);
     BEFORE.store(before.sa_sigaction, Ordering::Relaxed);
 }
 
 /// Makes the page that was missing.
 extern "C" fn maps_the_page(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    SEEN.fetch_add(1, Ordering::Relaxed);
     // SAFETY: the kernel gives a valid siginfo_t.
     let info = unsafe { &*info };
     // SAFETY: that of a fault has an address.
-    let address = unsafe { info.si_addr() } as usize & !4095;
+    map(unsafe { info.si_addr() } as usize & !4095);
+}
+
+/// Of the old kind, which is told the signal alone.
+extern "C" fn maps_the_first(signal: i32) {
+    assert_eq!(signal, libc::SIGSEGV);
+    map(0x10_0000);
+}
+
+fn map(address: usize) {
+    SEEN.fetch_add(1, Ordering::Relaxed);
     let (access, flags) = (
         libc::PROT_READ,
         libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,

@@ -210,7 +210,13 @@ fn threads_that_live_keep_their_blocks_and_what_others_say_is_counted() {
         for n in 0..threads {
             let (recorder, all_said) = (&recorder, &all_said);
             scope.spawn(move || {
-                with_default(recorder.subscriber(), || info!(n, "once"));
+                with_default(recorder.subscriber(), || {
+                    let other = info_span!("other");
+                    let request = info_span!("request", n, later = tracing::field::Empty);
+                    request.in_scope(|| info!(n, "once"));
+                    request.record("later", n);
+                    request.follows_from(&other);
+                });
                 // Nobody has ended while others look for blocks.
                 all_said.wait();
             });
@@ -222,6 +228,7 @@ fn threads_that_live_keep_their_blocks_and_what_others_say_is_counted() {
     assert!(dropped >= u64::from(LAYOUT.blocks), "{dropped}");
     let counts = read.ledger.counts;
     assert_eq!((counts.readable, counts.dropped), (recorded, dropped));
+    assert_eq!(core.spans.open_spans(), 0, "whoever opened them");
 }
 
 #[test]
