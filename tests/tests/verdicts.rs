@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::ExitStatus;
 
 use nix::libc;
-use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1};
+use nix::sys::signal::Signal::{
+    self, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGWINCH,
+};
 use nix::sys::wait::WaitStatus;
 use serde_json::Value as Json;
 use ttlog_reader::{Kind, Opened};
@@ -128,6 +130,32 @@ fn who_has_left_a_child_that_holds_the_lock_is_killed_all_the_same() {
         assert!(file.try_lock_shared().is_err(), "the child holds the lock");
         is(&daemon.recording(), Kind::Killed);
         nix::sys::signal::kill(child, None).expect("the child still lives");
+    }
+}
+
+/// There is nobody in it who would make the snapshot.
+#[test]
+fn a_signal_that_asks_for_a_snapshot_does_to_a_child_what_it_does_by_default() {
+    let deaths = [(SIGUSR1, SIGUSR1), (SIGWINCH, SIGKILL)];
+    for (fork, (signal, death)) in FORKS
+        .into_iter()
+        .flat_map(|fork| deaths.map(|it| (fork, it)))
+    {
+        let mut daemon = Daemon::start(DAEMON, &[&format!("snapshot={}", signal as i32)]);
+        let child = forks(&mut daemon, fork);
+        let status = Path::new("/proc").join(child.to_string());
+        nix::sys::signal::kill(child, signal).expect("a child");
+        eventually("the signal's delivery", || {
+            daemon.signals(&status, "ShdPnd").is_empty().then_some(())
+        });
+        nix::sys::signal::kill(child, SIGKILL).expect("a child, or what is left of it");
+        let reaped = daemon.does("reap");
+        assert_eq!(
+            reaped,
+            format!("reaped Signaled(Pid({child}), {death:?}, false)")
+        );
+        assert_eq!(daemon.does("say"), "said");
+        assert_eq!(daemon.snapshots(0).len(), 0);
     }
 }
 

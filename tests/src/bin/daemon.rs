@@ -130,7 +130,12 @@ fn wait_for_the_end() -> ! {
     let stdin = io::stdin();
     // Without events, the other end being closed is all that is waited for.
     let mut ends = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
-    let ended = poll(&mut ends, PollTimeout::NONE);
+    let ended = loop {
+        match poll(&mut ends, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => {}
+            ended => break ended,
+        }
+    };
     // SAFETY: it ends the process, and calls nothing of it.
     unsafe { libc::_exit(if ended.is_ok() { 0 } else { 1 }) }
 }
