@@ -15,9 +15,7 @@ pub const BUG: &str = "TTLOG_SEEDED";
 /// # Panics
 /// If it cannot be built.
 pub fn seeded(beside: &str, binary: &str) -> PathBuf {
-    let target = Path::new(beside).ancestors().nth(2);
-    let target = target.expect("a target directory").join("seeded");
-    build(&target, "dev", "ttlog-tests", binary, SEEDED)
+    other(beside, "seeded", binary, SEEDED)
 }
 
 /// A binary that lies where cargo puts binaries, of a program that aborts on a panic.
@@ -25,37 +23,62 @@ pub fn seeded(beside: &str, binary: &str) -> PathBuf {
 /// # Panics
 /// If it cannot be built.
 pub fn aborting(beside: &str, binary: &str) -> PathBuf {
-    let target = Path::new(beside).ancestors().nth(2);
-    let target = target.expect("a target directory").join("aborting");
-    build(&target, "dev", "ttlog-tests", binary, "-C panic=abort")
+    other(beside, "aborting", binary, "-C panic=abort")
 }
 
-/// Builds a binary into a target directory, in this profile, and says where it lies.
+/// A binary of this package, built by other flags into a directory of its own. All but the
+/// recorder and what it is in is built without optimisation: it is built for this alone.
+fn other(beside: &str, directory: &str, binary: &str, flags: &str) -> PathBuf {
+    let target = Path::new(beside).ancestors().nth(2);
+    let target = target.expect("a target directory").join(directory);
+    let mut command = cargo("build", &target);
+    command
+        .args(["--package", "ttlog-tests", "--bin", binary])
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", flags);
+    for package in ["\"*\"", "ttlog-reader"] {
+        command.arg(format!(
+            "--config=profile.dev.package.{package}.opt-level=0"
+        ));
+    }
+    runs(&mut command, binary);
+    target.join("debug").join(binary)
+}
+
+/// The reader, into a target directory.
+///
+/// Of the dev profile it is made as `cargo test --workspace` makes it, so that nothing is
+/// made anew after that: by itself it would have other features of what it depends on.
 ///
 /// # Panics
 /// If it cannot be built.
-pub fn build(target: &Path, profile: &str, package: &str, binary: &str, flags: &str) -> PathBuf {
+pub fn reader(target: &Path, profile: &str) -> PathBuf {
+    let binary = "ttlog-reader";
+    if profile == "debug" {
+        let mut command = cargo("test", target);
+        runs(
+            command.args(["--workspace", "--no-run", "--test", "doctor"]),
+            binary,
+        );
+    } else {
+        let mut command = cargo("build", target);
+        runs(
+            command.args(["--package", binary, "--profile", profile]),
+            binary,
+        );
+    }
+    target.join(profile).join(binary)
+}
+
+fn cargo(does: &str, target: &Path) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args([
-        "build",
-        "--quiet",
-        "--profile",
-        profile,
-        "--package",
-        package,
-        "--bin",
-        binary,
-        "--target-dir",
-    ]);
-    command.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !flags.is_empty() {
-        command
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env("RUSTFLAGS", flags);
-    }
+    command.args([does, "--quiet", "--target-dir"]).arg(target);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+fn runs(command: &mut Command, what: &str) {
     let status = command.status().expect("cargo runs");
-    assert!(status.success(), "{binary} cannot be built: {status}");
-    let directory = if profile == "dev" { "debug" } else { profile };
-    target.join(directory).join(binary)
+    assert!(status.success(), "{what} cannot be built: {status}");
 }

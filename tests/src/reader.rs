@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::build::build;
+use crate::build;
 
 /// The `ttlog-reader` beside the binary `victim`, which lies where cargo puts
 /// binaries; built if it is not there or not new.
@@ -18,12 +18,8 @@ pub fn program(victim: &Path) -> &'static Path {
     PROGRAM.get_or_init(|| {
         let directory = victim.parent().expect("a directory");
         let target = directory.parent().expect("a target directory");
-        let profile = if directory.ends_with("debug") {
-            "dev"
-        } else {
-            "release"
-        };
-        build(target, profile, "ttlog-reader", "ttlog-reader", "")
+        let profile = directory.file_name().expect("a profile's directory");
+        build::reader(target, profile.to_str().expect("UTF-8"))
     })
 }
 
