@@ -143,7 +143,7 @@ struct Look {
     said: HashMap<u64, Said>,
     headers: BTreeMap<u64, (u64, Header)>,
     /// What looks like the slot of an open span: where, and its id.
-    slots: Vec<(u64, u64)>,
+    slots: Vec<(u64, SpanId)>,
     /// Up to where what is found lies in a block.
     in_block: u64,
     corrections: u64,
@@ -187,12 +187,14 @@ impl Look {
         while let Some(word) = word_at(bytes, at).filter(|_| at < until) {
             if word & FIRST_BITS == FIRST {
                 self.magic(word, &bytes[at..], offset + at as u64);
-            } else if word == 0 {
+            } else if let Some(id) = SpanId::from_u64(word) {
+                if offset + at as u64 >= self.in_block {
+                    self.slot(id, &bytes[at..], offset + at as u64);
+                }
+            } else {
                 // None of what is looked for begins with so many zeros.
                 let are_zeros = word_at(bytes, at + 8) == Some(0);
                 at += if are_zeros { 8 } else { 0 };
-            } else if offset + at as u64 >= self.in_block {
-                self.slot(word, &bytes[at..], offset + at as u64);
             }
             at += 1;
         }
@@ -259,17 +261,15 @@ impl Look {
     }
 
     /// Notes what looks like a slot: a span's id, and an opening that names it.
-    fn slot(&mut self, id: u64, bytes: &[u8], offset: u64) {
+    fn slot(&mut self, id: SpanId, bytes: &[u8], offset: u64) {
         const NAMED: usize = (SLOT_HEADER_WORDS + 3) * 8;
-        if word_at(bytes, NAMED) != Some(id) || self.slots.len() == SLOTS_MAX {
+        if word_at(bytes, NAMED) != Some(id.to_u64()) || self.slots.len() == SLOTS_MAX {
             return;
         }
-        let is_open = SpanId::from_u64(id).is_some_and(|id| {
-            let opening = word_at(bytes, SLOT_HEADER_WORDS * 8).unwrap_or(0);
-            let fits = (6..=SLOT_WORDS - SLOT_HEADER_WORDS).contains(&record::words(opening));
-            let is_opening = record::kind(opening) == Some(Kind::SpanOpen) && fits;
-            is_opening && id.slot().is_some() && id.generation() != 0
-        });
+        let opening = word_at(bytes, SLOT_HEADER_WORDS * 8).unwrap_or(0);
+        let fits = (6..=SLOT_WORDS - SLOT_HEADER_WORDS).contains(&record::words(opening));
+        let is_opening = record::kind(opening) == Some(Kind::SpanOpen) && fits;
+        let is_open = is_opening && id.slot().is_some() && id.generation() != 0;
         let is_apart = self
             .slots
             .last()
@@ -320,9 +320,6 @@ impl Look {
             });
         }
         for &(offset, id) in &self.slots {
-            let Some(id) = SpanId::from_u64(id) else {
-                continue;
-            };
             let number = id.slot().unwrap_or(0);
             let base = (offset as i64).wrapping_sub(Layout::default().slot_offset(number) as i64);
             let where_it_belongs = by_base.get(&base).copied();

@@ -29,7 +29,7 @@ use crate::block::{
     are_near, corrected, near, word,
 };
 use crate::check::{Key, guarding};
-use crate::record;
+use crate::{BLOCK_WORDS, record};
 
 /// Keys that are tried for each place of the pool.
 const KEYS_A_PLACE: u64 = 1 << 14;
@@ -181,7 +181,7 @@ impl Known {
     /// Makes out what the words of a damaged place must have been.
     pub(super) fn mend<S: Source + ?Sized>(
         &mut self,
-        words: &[u64],
+        words: &[u64; BLOCK_WORDS],
         place: u32,
         (file, pool): (&File<'_, S>, &Pool),
         effort: Effort,
@@ -214,7 +214,7 @@ impl Known {
     /// Whose the block is, where nothing that is said of it is true.
     fn sought(
         &self,
-        words: &[u64],
+        words: &[u64; BLOCK_WORDS],
         place: u32,
         index: u32,
         effort: Effort,
@@ -294,7 +294,13 @@ impl Known {
     }
 
     /// Whose the block is, as its end, its header, or the thread's other blocks say.
-    fn said(&self, words: &[u64], place: u32, index: u32, effort: Effort) -> Option<Owner> {
+    fn said(
+        &self,
+        words: &[u64; BLOCK_WORDS],
+        place: u32,
+        index: u32,
+        effort: Effort,
+    ) -> Option<Owner> {
         if let Some(owner) = block::owner(words, self.recording, index) {
             return self.proven(words, owner);
         }
@@ -327,17 +333,15 @@ impl Known {
     }
 
     /// Sequence numbers and threads that the block, and the threads' other blocks, name.
-    fn named(&self, words: &[u64], place: u32, index: u32) -> (Vec<u64>, Vec<u32>) {
+    fn named(&self, words: &[u64; BLOCK_WORDS], place: u32, index: u32) -> (Vec<u64>, Vec<u32>) {
         let (mut sequences, mut threads) = (Vec::new(), Vec::new());
         if self.has_own_header(words, index) {
             sequences.push(words[word::SEQUENCE]);
             threads.push(words[word::THREAD] as u32);
         }
-        let end = words.get(OWNER_WORD..).and_then(|end| end.first_chunk());
-        if let Some(&[sequence, thread]) = end {
-            sequences.push(sequence);
-            threads.push(thread as u32);
-        }
+        let &[.., sequence, thread] = words;
+        sequences.push(sequence);
+        threads.push(thread as u32);
         for owner in self.before.get(&place).into_iter().flatten() {
             sequences.push(owner.sequence);
             threads.push(owner.thread);
@@ -519,14 +523,14 @@ impl Seek<'_, '_, '_> {
     }
 
     /// Whose it is, by what is said of it with another byte.
-    fn like(&mut self, words: &[u64], place: u32) -> Option<Owner> {
+    fn like(&mut self, words: &[u64; BLOCK_WORDS], place: u32) -> Option<Owner> {
         if self.witnesses.places.is_empty() {
             return None;
         }
         let known = self.known;
-        let end = words.get(OWNER_WORD..)?.first_chunk::<2>()?;
-        let sequences = [words[word::SEQUENCE], end[0]];
-        let said = [words[word::THREAD] as u32, end[1] as u32];
+        let &[.., sequence, thread] = words;
+        let sequences = [words[word::SEQUENCE], sequence];
+        let said = [words[word::THREAD] as u32, thread as u32];
         let before = known.before.get(&place).into_iter().flatten();
         let chained: Vec<u64> = before.map(|owner| owner.sequence).collect();
         let every = known.threads.iter().copied();

@@ -139,10 +139,13 @@ impl Pool {
         }
     }
 
-    /// Takes the events that a block says it has for read.
-    pub(super) fn believe(&mut self, index: u32) {
-        if let Some(block) = self.block_mut(index) {
-            block.readable = block.said_events().map_or(0, |events| events as u32);
+    /// Takes the events that blocks of [`Pool::chain`] say they have for read.
+    pub(super) fn believe(&mut self, range: Range<u32>) {
+        for at in range {
+            let index = self.order.get(at as usize).copied();
+            if let Some(block) = index.and_then(|index| self.block_mut(index)) {
+                block.readable = block.said_events().map_or(0, |events| events as u32);
+            }
         }
     }
 

@@ -54,8 +54,6 @@ pub(super) struct Page {
     next: Option<Found>,
     /// What it says that happened later, if it does, and how many ticks.
     later: Option<(Found, u32)>,
-    /// What the record takes that was told last.
-    pub(super) room: Room,
 }
 
 /// Where a record lies that passed its check.
@@ -98,7 +96,6 @@ impl Page {
             is_damaged: false,
             next: None,
             later: None,
-            room: Room::default(),
         }
     }
 
@@ -214,30 +211,22 @@ impl Teller {
     }
 
     /// Tells the record that was found, with ticks where the time will be, and returns
-    /// whether it is an entry.
+    /// what it takes of the ring; `None` if it is no entry.
     #[inline]
     pub(super) fn tell_found(
         &mut self,
         page: &mut Page,
         spans: &mut Spans<'_>,
         entry: &mut Entry,
-    ) -> bool {
-        let Some(found) = page.next.take() else {
-            return false;
-        };
+    ) -> Option<Room> {
+        let found = page.next.take()?;
         let end = found.position + found.len;
-        let Some(words) = page.words.get(found.position..end) else {
-            return false;
-        };
+        let words = page.words.get(found.position..end)?;
         let told = match (found.kind, found.is_later) {
-            (Kind::SpanOpen, true) => self.entered_later(words),
-            (_, true) => Told::of_span(What::Close, words, 2, found.len),
-            (kind, false) => self.told(kind, words, spans),
+            (Kind::SpanOpen, true) => self.entered_later(words)?,
+            (_, true) => Told::of_span(What::Close, id_at(words, 2)?, found.len),
+            (kind, false) => self.told(kind, words, spans)?,
         };
-        let Some(told) = told else {
-            return false;
-        };
-        page.room = found.room();
         entry.what = told.what;
         entry.wall_ns = self.ticks;
         entry.thread = self.thread;
@@ -245,34 +234,40 @@ impl Teller {
         entry.span = told.span;
         let values = (found.position + told.values).min(end);
         entry.fields.replace(&page.words, values, end);
-        true
+        Some(found.room())
     }
 
     /// What a record tells; spans and the thread's stack take in what follows from it.
     #[inline]
     fn told(&mut self, kind: Kind, words: &[u64], spans: &mut Spans<'_>) -> Option<Told> {
-        match kind {
-            Kind::Event => Some(Told::event(words, self.stack.last().copied(), 3)),
-            Kind::EventIn => Some(Told::event(words, id_at(words, 3), 4)),
-            Kind::EventRoot => Some(Told::event(words, None, 3)),
+        Some(match kind {
+            Kind::Event => Told::event(words, self.stack.last().copied(), 3),
+            Kind::EventIn => Told::event(words, id_at(words, 3), 4),
+            Kind::EventRoot => Told::event(words, None, 3),
             Kind::SpanOpen => {
-                spans.open(words);
-                Told::of_span(What::Open, words, 3, 5)
+                let id = id_at(words, 3)?;
+                spans.open(id, words);
+                Told::of_span(What::Open, id, 5)
             }
             Kind::SpanEnter => {
-                self.stack.extend(id_at(words, 2));
-                Told::of_span(What::Enter, words, 2, 3)
+                let id = id_at(words, 2)?;
+                self.stack.push(id);
+                Told::of_span(What::Enter, id, 3)
             }
             Kind::SpanExit => {
-                self.leave(id_at(words, 2));
-                Told::of_span(What::Exit, words, 2, 3)
+                let id = id_at(words, 2)?;
+                self.leave(id);
+                Told::of_span(What::Exit, id, 3)
             }
-            Kind::SpanClose => Told::of_span(What::Close, words, 2, 3),
+            Kind::SpanClose => Told::of_span(What::Close, id_at(words, 2)?, 3),
             Kind::SpanValues => {
-                spans.values(words);
-                Told::of_span(What::Values, words, 2, 3)
+                let id = id_at(words, 2)?;
+                spans.values(id, *words.get(1)?, words.get(3..)?);
+                Told::of_span(What::Values, id, 3)
             }
-            Kind::SpanFollows => Told::of_span(What::Follows(id_at(words, 3)?), words, 2, 4),
+            Kind::SpanFollows => {
+                Told::of_span(What::Follows(id_at(words, 3)?), id_at(words, 2)?, 4)
+            }
             // These are about other records, or none of a thread's.
             Kind::Description
             | Kind::Stack
@@ -280,20 +275,21 @@ impl Teller {
             | Kind::Incident
             | Kind::Frames
             | Kind::Module
-            | Kind::Symbols => None,
-        }
+            | Kind::Symbols => return None,
+        })
     }
 
     /// What the opening of a span says that happened after it.
     fn entered_later(&mut self, words: &[u64]) -> Option<Told> {
-        self.stack.extend(id_at(words, 3));
-        Told::of_span(What::Enter, words, 3, words.len())
+        let id = id_at(words, 3)?;
+        self.stack.push(id);
+        Some(Told::of_span(What::Enter, id, words.len()))
     }
 
     /// Removes the last occurrence of a span, which need not be the innermost.
-    fn leave(&mut self, span: Option<SpanId>) {
+    fn leave(&mut self, span: SpanId) {
         let near = self.stack.len().saturating_sub(DEPTH_MAX);
-        let found = self.stack[near..].iter().rposition(|&id| Some(id) == span);
+        let found = self.stack[near..].iter().rposition(|&id| id == span);
         if let Some(i) = found {
             self.stack.remove(near + i);
         }
@@ -338,14 +334,14 @@ impl Told {
         }
     }
 
-    /// What happened to the span whose id is at `span`, if it has one.
+    /// What happened to a span.
     #[inline]
-    fn of_span(what: What, words: &[u64], span: usize, values: usize) -> Option<Told> {
-        Some(Told {
+    fn of_span(what: What, span: SpanId, values: usize) -> Told {
+        Told {
             what,
             site: 0,
-            span: Some(id_at(words, span)?),
+            span: Some(span),
             values,
-        })
+        }
     }
 }

@@ -66,7 +66,7 @@ impl Survey {
     /// Notes what a block says of its thread.
     fn note(&mut self, thread: u32, found: Owner) {
         let owner = self.owners.entry(thread).or_default();
-        if found.sequence > owner.sequence || owner.sequence == 0 {
+        if found.sequence >= owner.sequence {
             *owner = found;
         }
     }
@@ -341,7 +341,7 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
         }
         let recording = self.file.header.recording;
         let mut known = Known::new(recording, &self.pool, &self.survey.owners);
-        let mut words = vec![0; BLOCK_WORDS];
+        let mut words = [0; BLOCK_WORDS];
         let (mut left, mut to_come) = (Vec::new(), damaged.len());
         for place in damaged {
             self.file.read_place(&mut words, place)?;

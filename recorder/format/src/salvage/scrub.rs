@@ -339,13 +339,13 @@ impl Scrub<'_> {
                 break;
             }
             let block = block_at(file, index)?;
-            out.put_words(&self.block(&block)[..])?;
+            out.put_words(&self.block(&block))?;
         }
         out.put(&header.encode()[..])
     }
 
-    fn block(&mut self, found: &Found) -> Box<[u64; BLOCK_WORDS]> {
-        let mut clean = Box::new([0; BLOCK_WORDS]);
+    fn block(&mut self, found: &Found) -> Vec<u64> {
+        let mut clean = vec![0; HEADER_WORDS];
         match found {
             Found::Free => {}
             Found::Damaged => clean[word::MAGIC] = DAMAGED,
@@ -356,39 +356,40 @@ impl Scrub<'_> {
             }
             Found::Block(header, words, end) => {
                 let key = header.key();
-                clean[..HEADER_WORDS].copy_from_slice(&words[..HEADER_WORDS]);
+                clean.copy_from_slice(&words[..HEADER_WORDS]);
                 let unused = word::RETIRED + 2 * (1 - (header.pair & 1));
                 clean[unused..unused + 2].fill(0);
                 for at in [word::COMMIT, word::DROPPED, word::NEXT] {
                     clean[at] = guarded(clean[at], key);
                 }
                 let walk = Walk::new(&words[..], key, HEADER_WORDS, *end);
-                self.records(walk, &mut clean[..], key, is_of_block);
-                clean[OWNER_WORD..].copy_from_slice(&header.encode_owner());
+                self.records(walk, &mut clean, key, is_of_block);
+                clean.resize(OWNER_WORD, 0);
+                clean.extend(header.encode_owner());
             }
         }
+        clean.resize(BLOCK_WORDS, 0);
         clean
     }
 
-    /// Puts the records that pass their checks, and are of the right kind, to their places,
-    /// without what is to be taken out; and tells whether there were any.
+    /// Puts the records that pass their checks, and are of the right kind, to their places
+    /// behind what there is, without what is to be taken out; and tells whether there were
+    /// any.
     fn records(
         &mut self,
         walk: Walk<'_>,
-        clean: &mut [u64],
+        clean: &mut Vec<u64>,
         key: Key,
         belongs: impl Fn(Kind) -> bool,
     ) -> bool {
         let mut any = false;
         for found in walk.filter(|found| belongs(found.kind)) {
-            if let Some(place) = clean.get_mut(found.position..found.end()) {
-                let (words, later) = place.split_at_mut(found.words.len());
-                words.copy_from_slice(found.words);
-                later.fill(found.later.into());
-                self.record(&found, words);
-                record::seal_in_place(place, found.position, key);
-                any = true;
-            }
+            clean.resize(found.position, 0);
+            clean.extend(found.words);
+            self.record(&found, &mut clean[found.position..]);
+            clean.resize(found.end(), found.later.into());
+            record::seal_in_place(&mut clean[found.position..], found.position, key);
+            any = true;
         }
         any
     }
@@ -435,22 +436,16 @@ impl Scrub<'_> {
         deny: impl Fn(&Self, u8, &Value<Borrowed<'_>>) -> bool,
     ) {
         let mut at = 0;
-        while let Some(len) = value::len_words(&values[at..]) {
-            let place = &mut values[at..at + len];
-            at += len;
-            let Some((field, _)) = value::take_in_place(place) else {
-                break;
-            };
-            let index = field.index;
+        while let Some((field, behind)) = value::take_in_place(&values[at..]) {
+            let (index, len) = (field.index, values.len() - at - behind.len());
             let was_there = field.value != Value::Redacted;
             if !was_there || deny(self, index, &field.value) {
                 let redacted = value::redacted(index, len);
-                place
-                    .iter_mut()
-                    .zip(redacted)
-                    .for_each(|(to, word)| *to = word);
+                let place = values[at..].iter_mut();
+                place.zip(redacted).for_each(|(to, word)| *to = word);
                 self.scrubbed.values += u64::from(was_there);
             }
+            at += len;
         }
         // What is no value is shown to nobody.
         values[at..].fill(0);
@@ -459,15 +454,14 @@ impl Scrub<'_> {
     /// A slot, or a copy of one, as it is kept; and whether there is a record in it.
     fn slot(&mut self, id: SpanId, slot: &[u64]) -> (Vec<u64>, bool) {
         let key = Key::of_span(self.recording, id.to_u64());
-        let mut clean = vec![0; slot.len()];
-        let head = SLOT_HEADER_WORDS.min(slot.len());
-        clean[..head].copy_from_slice(&slot[..head]);
+        let mut clean = slot[..SLOT_HEADER_WORDS.min(slot.len())].to_vec();
         if let Some(committed) = clean.get_mut(span::word::COMMITTED) {
             *committed = guarded(*committed, key);
         }
         let walk = span::records(slot, self.recording, id);
         let of_span = |kind| matches!(kind, Kind::SpanOpen | Kind::SpanValues);
         let any = self.records(walk, &mut clean, key, of_span);
+        clean.resize(slot.len(), 0);
         (clean, any)
     }
 
@@ -485,13 +479,14 @@ impl Scrub<'_> {
 
     /// An incident's page; zeros if it holds none.
     fn incident(&mut self, page: &[u64; PAGE_WORDS], place: usize) -> Vec<u64> {
-        let mut clean = vec![0; PAGE_WORDS];
+        let mut clean = Vec::with_capacity(PAGE_WORDS);
         let found = incident::decode(page, self.recording, |_| ());
         if let Some(found) = found.filter(|found| incident::place(found.number) == place) {
             let key = Key::of_incident(self.recording, found.number);
             let walk = Walk::new(page, key, 0, PAGE_WORDS);
             self.records(walk, &mut clean, key, is_of_incident);
         }
+        clean.resize(PAGE_WORDS, 0);
         clean
     }
 }

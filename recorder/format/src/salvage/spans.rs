@@ -230,12 +230,9 @@ impl Spans<'_> {
         !walk.damaged()
     }
 
-    /// Takes in a record of kind SpanOpen.
-    pub(super) fn open(&mut self, words: &[u64]) {
-        let &[_, ticks, site, span, parent, ref values @ ..] = words else {
-            return;
-        };
-        let Some(id) = SpanId::from_u64(span) else {
+    /// Takes in a record of kind SpanOpen, which names this span.
+    pub(super) fn open(&mut self, id: SpanId, words: &[u64]) {
+        let &[_, ticks, site, _, parent, ref values @ ..] = words else {
             return;
         };
         let parent = SpanId::from_u64(parent).filter(|&parent| parent != id);
@@ -247,17 +244,7 @@ impl Spans<'_> {
         if before != parent {
             self.move_child(before, parent);
         }
-        self.keep(id, ticks, values);
-    }
-
-    /// Takes in a record of kind SpanValues.
-    pub(super) fn values(&mut self, words: &[u64]) {
-        let &[_, ticks, span, ref values @ ..] = words else {
-            return;
-        };
-        if let Some(id) = SpanId::from_u64(span) {
-            self.keep(id, ticks, values);
-        }
+        self.values(id, ticks, values);
     }
 
     /// Takes in a record of kind Description.
@@ -277,10 +264,10 @@ impl Spans<'_> {
             match (record.kind, record.words) {
                 (Kind::SpanOpen, words @ [_, _, _, span, _, ..]) if *span == id.to_u64() => {
                     opened = true;
-                    self.open(words);
+                    self.open(id, words);
                 }
-                (Kind::SpanValues, words @ [_, _, span, ..]) if *span == id.to_u64() => {
-                    self.values(words);
+                (Kind::SpanValues, &[_, ticks, span, ref values @ ..]) if span == id.to_u64() => {
+                    self.values(id, ticks, values);
                 }
                 _ => {}
             }
@@ -300,7 +287,8 @@ impl Spans<'_> {
         (about, Arc::make_mut(span))
     }
 
-    fn keep(&mut self, id: SpanId, ticks: u64, values: &[u64]) {
+    /// Takes in values that were recorded at a moment.
+    pub(super) fn values(&mut self, id: SpanId, ticks: u64, values: &[u64]) {
         let stored = |field: &Field| field.value.text().map_or(0, |text| text.bytes.len());
         let timeline = self.timeline;
         let values = value::decode(values);
@@ -366,9 +354,9 @@ impl Spans<'_> {
             about.life = Life::Closed;
             self.known.closed.push_back(id);
         }
-        if self.known.closed.len() > CLOSED_KEPT
-            && let Some(id) = self.known.closed.pop_front()
-        {
+        let over = self.known.closed.len().saturating_sub(CLOSED_KEPT);
+        let over: Vec<SpanId> = self.known.closed.drain(..over).collect();
+        for id in over {
             if let Some(about) = self.known.about.get_mut(&id) {
                 about.life = Life::Over;
             }

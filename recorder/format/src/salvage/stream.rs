@@ -337,14 +337,14 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         let mut spans = spans(&self.timeline, &mut self.known, &mut self.recording);
         let told = &mut telling.told;
         let place = page.next_place().unwrap_or_default();
-        let is_told = telling.teller.tell_found(page, &mut spans, told);
-        if is_told {
-            telling.told_place = place;
-            self.room = page.room;
-            self.told_by = index;
-            self.finish(index);
-        }
-        Ok(is_told && !self.threads[index].was_told(place))
+        let Some(room) = telling.teller.tell_found(page, &mut spans, told) else {
+            return Ok(false);
+        };
+        telling.told_place = place;
+        self.room = room;
+        self.told_by = index;
+        self.finish(index);
+        Ok(!self.threads[index].was_told(place))
     }
 
     /// Finds a thread's next entry, and tells when that is.
@@ -363,8 +363,8 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
 
     /// When a thread's next block begins, at the earliest.
     fn next_block(&self, index: usize) -> Option<u64> {
-        let place = self.threads[index].place(&self.pool)?;
-        self.pool.block(place).map(|block| block.first_ticks)
+        let block = self.threads[index].block(&self.pool);
+        block.map(|block| block.first_ticks)
     }
 
     fn begin_block(&mut self, index: usize) -> Result<(), Error> {
@@ -459,17 +459,15 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
             self.accounts[1].events_without_site += u64::from(!is_known);
             return;
         }
-        let Some(id) = entry.span else {
-            return;
-        };
-        if let Some(span) = self.recording.spans.get_mut(&id) {
+        let spans_told = &mut self.recording.spans;
+        if let Some(span) = entry.span.and_then(|id| spans_told.get_mut(&id)) {
             entry.site = span.site;
             if entry.what == What::Enter {
                 let entered_ns = span.entered_ns.max(Some(entry.wall_ns));
                 Arc::make_mut(span).entered_ns = entered_ns;
             }
         }
-        if entry.what == What::Close {
+        if let (What::Close, Some(id)) = (entry.what, entry.span) {
             spans(&self.timeline, &mut self.known, &mut self.recording).close(id);
         }
     }
@@ -508,12 +506,7 @@ impl<S: Source + ?Sized> Stream<'_, S> {
     /// Takes what is not told yet for what can be read, as long as nobody has tried.
     fn believe_untold(&mut self) {
         for telling in &self.threads {
-            for at in telling.at..telling.chain.end {
-                let untold = at..at + 1;
-                if let Some(&place) = self.pool.chain(&untold).first() {
-                    self.pool.believe(place);
-                }
-            }
+            self.pool.believe(telling.at..telling.chain.end);
         }
     }
 

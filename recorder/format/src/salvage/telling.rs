@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::Entry;
 use super::mark::Last;
-use super::pool::Pool;
+use super::pool::{Block, Pool};
 use super::replay::{Page, Teller};
 
 /// A thread that is being told.
@@ -53,16 +53,13 @@ impl Telling {
         let Some(after) = after else {
             return;
         };
-        while let Some(place) = self.place(pool)
-            && let Some(block) = pool.block(place)
-            && block.sequence <= after.sequence
-        {
-            if block.sequence == after.sequence {
-                self.teller.ticks = after.ticks_before;
-                return;
-            }
-            pool.believe(place);
+        let sequence = |block: Option<&Block>| block.map(|block| block.sequence);
+        while sequence(self.block(pool)).is_some_and(|it| it < after.sequence) {
             self.at += 1;
+        }
+        pool.believe(self.chain.start..self.at);
+        if sequence(self.block(pool)) == Some(after.sequence) {
+            self.teller.ticks = after.ticks_before;
         }
     }
 
@@ -99,5 +96,10 @@ impl Telling {
     pub(super) fn place(&self, pool: &Pool) -> Option<u32> {
         let at = self.at.checked_sub(self.chain.start)? as usize;
         pool.chain(&self.chain).get(at).copied()
+    }
+
+    /// What the index has of it.
+    pub(super) fn block<'p>(&self, pool: &'p Pool) -> Option<&'p Block> {
+        pool.block(self.place(pool)?)
     }
 }
