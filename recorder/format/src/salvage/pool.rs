@@ -131,10 +131,10 @@ impl Pool {
         as_block(self.places.get(index)?)
     }
 
-    /// The same, to note what became of it.
-    pub(super) fn block_mut(&mut self, index: u32) -> Option<&mut Block> {
+    /// The same, to note what became of it, and what was kept of it.
+    pub(super) fn block_mut(&mut self, index: u32) -> Option<(&mut Block, Option<&Arc<[u64]>>)> {
         match self.places.get_mut(index)? {
-            Place::Block(block) => Some(block),
+            Place::Block(block) => Some((block, self.kept.get(&index))),
             _ => None,
         }
     }
@@ -143,15 +143,10 @@ impl Pool {
     pub(super) fn believe(&mut self, range: Range<u32>) {
         for at in range {
             let index = self.order.get(at as usize).copied();
-            if let Some(block) = index.and_then(|index| self.block_mut(index)) {
+            if let Some((block, _)) = index.and_then(|index| self.block_mut(index)) {
                 block.readable = block.said_events().map_or(0, |events| events as u32);
             }
         }
-    }
-
-    /// What was kept of a block.
-    pub(super) fn kept(&self, index: u32) -> Option<&Arc<[u64]>> {
-        self.kept.get(&index)
     }
 
     /// The threads by number, each with where its blocks are in the order.
@@ -323,3 +318,19 @@ pub(super) fn as_block(place: &Place) -> Option<&Block> {
 }
 
 const _: () = assert!(size_of::<Place>() <= 104);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_believed_of_what_is_no_block_or_in_no_chain() {
+        let mut pool = Pool::free(3);
+        pool.places.put(1, Place::Damaged);
+        pool.order = vec![1, 2];
+        pool.believe(0..3);
+        assert!(matches!(pool.places.get(1), Some(Place::Damaged)));
+        assert!(matches!(pool.places.get(2), Some(Place::Free)));
+        assert!(pool.blocks().next().is_none());
+    }
+}

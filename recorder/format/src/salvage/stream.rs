@@ -19,11 +19,11 @@ use std::sync::Arc;
 use super::entries::always_wanted;
 use super::file::File;
 use super::mark::Mark;
-use super::pool::Pool;
+use super::pool::{Block, Pool};
 use super::replay::Page;
 use super::scan::{self, Part, Survey};
 use super::spans::{Known, Spans};
-use super::telling::Telling;
+use super::telling::{Held, Telling};
 use super::timeline::Timeline;
 use super::{
     Entries, Entry, Error, Found, Ledger, Origin, Recording, Room, Source, Span, Thread, What,
@@ -356,7 +356,9 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
             if ticks.is_some() {
                 return Ok(ticks);
             }
-            self.end_block(index)?;
+        }
+        if let Some(page) = telling.page.take() {
+            self.end_block(index, &page)?;
         }
         Ok(self.next_block(index))
     }
@@ -373,17 +375,12 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
             self.forget_spans();
         }
         let telling = &mut self.threads[index];
-        let Some(place) = telling.place(&self.pool) else {
+        let Some(Held { place, block, kept }) = telling.block_mut(&mut self.pool) else {
             return Ok(());
         };
-        let kept = self.pool.kept(place);
-        let is_kept = kept.is_some();
         let words = match kept {
             Some(words) => Some(Arc::clone(words)),
-            None => read_block(&self.file, &self.pool, place, &mut self.words)?,
-        };
-        let Some(block) = self.pool.block_mut(place) else {
-            return Ok(());
+            None => read_block(&self.file, place, block, &mut self.words)?,
         };
         block.readable = 0;
         match words {
@@ -393,7 +390,7 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
                     .begin(block.sequence, block.previous_sequence);
                 let owner = block.owner();
                 let key = owner.key(self.file.header.recording);
-                let page = Page::new(words, key, is_kept && block.is_sound);
+                let page = Page::new(words, key, kept.is_some() && block.is_sound);
                 telling.page = Some(Box::new(page));
                 telling.told_place = (0, false);
                 telling.ticks_before = telling.teller.ticks;
@@ -406,21 +403,17 @@ impl<'s, S: Source + ?Sized> Stream<'s, S> {
         Ok(())
     }
 
-    fn end_block(&mut self, index: usize) -> Result<(), Error> {
+    fn end_block(&mut self, index: usize, page: &Page) -> Result<(), Error> {
         let telling = &mut self.threads[index];
-        let place = telling.place(&self.pool);
+        let held = telling.block_mut(&mut self.pool);
         telling.at += 1;
         if telling.at == telling.chain.end {
             let stack = telling.teller.stack.iter();
             stack.for_each(|&id| self.known.hold(id));
         }
-        let (Some(place), Some(page)) = (place, telling.page.take()) else {
-            return Ok(());
-        };
-        let is_kept = self.pool.kept(place).is_some();
-        if let Some(block) = self.pool.block_mut(place) {
+        if let Some(Held { place, block, kept }) = held {
             block.readable = page.events;
-            if page.is_damaged && !is_kept {
+            if page.is_damaged && kept.is_none() {
                 let (now, found) = self.file.place_header(place)?;
                 let there = found == HEADER_WORDS * 8;
                 block.taken_since = there && !is_of_life(&now, block.sequence);
@@ -568,13 +561,10 @@ fn spans<'a>(
 /// A block's words up to what is committed; `None` if it was taken since the scan.
 fn read_block<S: Source + ?Sized>(
     file: &File<'_, S>,
-    pool: &Pool,
     place: u32,
+    block: &Block,
     words: &mut [u64; BLOCK_WORDS],
 ) -> Result<Option<Arc<[u64]>>, Error> {
-    let Some(block) = pool.block(place) else {
-        return Ok(None);
-    };
     let found = file.read_place(words, place)?;
     if found == BLOCK_BYTES && !is_of_life(words, block.sequence) {
         return Ok(None);

@@ -3,6 +3,7 @@
 //! Its blocks are told one after the other, from the one in which an earlier stream ended.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Entry;
 use super::mark::Last;
@@ -26,6 +27,14 @@ pub(super) struct Telling {
     pub(super) told_place: (usize, bool),
     /// When its block began to be told, the ticks of the entry before.
     pub(super) ticks_before: u64,
+}
+
+/// The block that is next, or being told.
+pub(super) struct Held<'p> {
+    pub(super) place: u32,
+    pub(super) block: &'p mut Block,
+    /// Its words, if they were kept.
+    pub(super) kept: Option<&'p Arc<[u64]>>,
 }
 
 impl Telling {
@@ -101,5 +110,12 @@ impl Telling {
     /// What the index has of it.
     pub(super) fn block<'p>(&self, pool: &'p Pool) -> Option<&'p Block> {
         pool.block(self.place(pool)?)
+    }
+
+    /// The same, to note what became of it; and what was kept of it, and where it lies.
+    pub(super) fn block_mut<'p>(&self, pool: &'p mut Pool) -> Option<Held<'p>> {
+        let place = self.place(pool)?;
+        let (block, kept) = pool.block_mut(place)?;
+        Some(Held { place, block, kept })
     }
 }
