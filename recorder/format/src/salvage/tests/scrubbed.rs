@@ -3,6 +3,7 @@
 use super::super::image::Image;
 use super::*;
 use crate::BLOCK_BYTES;
+use crate::header::newest;
 use crate::redaction::Names;
 use crate::value::{Borrowed, Value};
 use proptest::prelude::*;
@@ -42,13 +43,19 @@ fn denied() -> Names {
 }
 
 fn copied(bytes: &Vec<u8>) -> (Vec<u8>, Scrubbed) {
-    let (names, value) = (denied(), |_: &Value<Borrowed<'_>>| false);
+    copied_without(bytes, &denied())
+}
+
+/// A copy without the values of fields with these names, and of those of which nobody knows
+/// them.
+pub(super) fn copied_without(source: &impl Source, names: &Names) -> (Vec<u8>, Scrubbed) {
+    let value = |_: &Value<Borrowed<'_>>| false;
     let rule = Rule {
-        names: &names,
+        names,
         value: &value,
     };
     let mut copy = Vec::new();
-    let scrubbed = scrub(bytes, &rule, &mut copy).unwrap();
+    let scrubbed = scrub(source, &rule, &mut copy).unwrap();
     (copy, scrubbed)
 }
 
@@ -225,4 +232,97 @@ fn a_block_that_belongs_elsewhere_is_not_copied() {
         assert_eq!(numbers(&salvage(&copy).unwrap()), told);
         assert!(copy[to as usize..][..BLOCK_BYTES] != block);
     }
+}
+
+#[test]
+fn of_descriptions_that_name_no_span_or_hold_no_record_nothing_is_copied() {
+    let mut image = story();
+    let canary = text(0, "a canary that is denied.", 24);
+    let opening = [&[60 * MS, SPAN, id(5).to_u64(), 0], &canary[..]].concat();
+    let slot = Image::slot_words(id(5), &[(Kind::SpanOpen, &opening)]);
+    for (named, slot) in [
+        (0, &slot[..]),
+        (id(5).to_u64(), &slot[..1]),
+        (id(5).to_u64(), &[]),
+    ] {
+        let description = [&[60 * MS, named], slot].concat();
+        image.append(2, Kind::Description, &description);
+    }
+    assert!(has_canary(&image.bytes));
+    let (copy, _) = copied(&image.bytes);
+    assert!(!has_canary(&copy));
+    let recording = salvage(&copy).unwrap();
+    assert_eq!(told(&recording), told(&expected(image.salvage())));
+}
+
+/// What a copy without nothing tells of a value that was recorded later of a span, of which
+/// these records tell.
+fn copied_later(span: SpanId, records: &[(Kind, &[u64])]) -> Value {
+    let mut image = Image::new(2, 0);
+    image.call_sites(0);
+    image.take(1, 1, MS);
+    for (kind, body) in records {
+        image.append(1, *kind, body);
+    }
+    let later = [4 * MS, span.to_u64(), number(0, 7)];
+    image.append(1, Kind::SpanValues, &later);
+    let (copy, _) = copied_without(&image.bytes, &Names::none());
+    let recording = salvage(&copy).unwrap();
+    let last = recording.entries.last().unwrap();
+    assert_eq!((last.what, last.span), (What::Values, Some(span)));
+    last.fields.to_vec()[0].value.clone()
+}
+
+#[test]
+fn of_a_span_that_is_told_to_be_from_two_call_sites_no_later_value_is_copied() {
+    let opening = |site| [2 * MS, site, id(1).to_u64(), 0, number(0, 1)];
+    for (site, copied) in [(SPAN, Value::U64(7)), (EVENT, Value::Redacted)] {
+        let (first, second) = (opening(SPAN), opening(site));
+        let records = [(Kind::SpanOpen, &first[..]), (Kind::SpanOpen, &second)];
+        assert_eq!(copied_later(id(1), &records), copied);
+    }
+}
+
+#[test]
+fn where_a_span_is_from_is_told_by_descriptions_of_it_alone() {
+    for (of, copied) in [(id(5), Value::U64(7)), (id(6), Value::Redacted)] {
+        let opening = [2 * MS, SPAN, id(5).to_u64(), 0, number(0, 1)];
+        let slot = Image::slot_words(of, &[(Kind::SpanOpen, &opening)]);
+        let description = [&[3 * MS, of.to_u64()], &slot[..]].concat();
+        let records = [(Kind::Description, &description[..])];
+        assert_eq!(copied_later(id(5), &records), copied);
+    }
+}
+
+#[test]
+fn a_slot_of_a_span_that_belongs_elsewhere_is_damaged_in_the_copy_too() {
+    let mut image = secrets();
+    let [from, to] = [0, 2].map(|slot| image.layout().slot_offset(slot) as usize);
+    image.bytes.copy_within(from..from + 256, to);
+    let before = image.salvage();
+    assert_eq!(before.ledger.damaged_spans, 1);
+    let (copy, _) = copied(&image.bytes);
+    assert!(!has_canary(&copy));
+    assert_eq!(told(&salvage(&copy).unwrap()), told(&expected(before)));
+    assert!(copy[to + 8..to + 256].iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn of_the_newest_clock_samples_those_are_copied_that_pass_their_checks() {
+    let mut image = story();
+    let offset = |place: usize| newest::OFFSET + (8 * newest::WORDS * place) as u64;
+    for place in 0..newest::PLACES {
+        let sample = super::super::image::sample(50 * MS);
+        let words = newest::encode(sample, image.recording(), place);
+        image.put(offset(place), &words);
+    }
+    let bytes = |bytes: &[u8], place| bytes[offset(place) as usize..][..8 * newest::WORDS].to_vec();
+    let (copy, _) = copied(&image.bytes);
+    for place in 0..newest::PLACES {
+        assert_eq!(bytes(&copy, place), bytes(&image.bytes, place));
+    }
+    image.bytes[offset(1) as usize + 9] ^= 1;
+    let (copy, _) = copied(&image.bytes);
+    assert_eq!(bytes(&copy, 0), bytes(&image.bytes, 0));
+    assert_eq!(bytes(&copy, 1), [0; 8 * newest::WORDS]);
 }
