@@ -594,3 +594,71 @@ impl Found {
         (bytes / SLOT_BYTES as i64).clamp(0, most) as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::image::{self, Image, SPAN};
+    use super::*;
+
+    #[test]
+    fn so_many_headers_are_told_apart_and_no_more() {
+        let mut look = Look::new(0);
+        let magic = u64::from_le_bytes(MAGIC);
+        for recording in 1..=RECORDINGS_MAX as u64 + 1 {
+            let header = Header {
+                recording,
+                ..image::header(1, 0)
+            };
+            look.magic(magic, &header.encode()[..], recording);
+        }
+        assert_eq!(look.headers.len(), RECORDINGS_MAX);
+        assert!(look.headers.contains_key(&(RECORDINGS_MAX as u64)));
+    }
+
+    #[test]
+    fn blocks_of_recordings_beyond_so_many_are_none_and_those_of_others_are_found() {
+        let mut look = Look::new(1 << 30);
+        let most = RECORDINGS_MAX as u64;
+        for recording in (1..=most + 1).chain([1, most]) {
+            let header = block::Header {
+                recording,
+                ..block::Header::default()
+            };
+            look.block(&header, 0);
+        }
+        let found: Vec<u64> = look.hits.iter().map(|hit| hit.recording).collect();
+        assert!(found.into_iter().eq((1..=most).chain([1, most])));
+        assert_eq!(look.said.len(), RECORDINGS_MAX);
+    }
+
+    #[test]
+    fn so_many_slots_are_found_and_no_more() {
+        let id = SpanId::in_slot(5, 1);
+        let opening = [1, SPAN, id.to_u64(), 0, image::number(0, 1)];
+        let slot = Image::slot_words(id, &[(Kind::SpanOpen, &opening)]);
+        let slot: Vec<u8> = slot.into_iter().flat_map(u64::to_le_bytes).collect();
+        let mut look = Look::new(0);
+        look.slots = vec![(0, id); SLOTS_MAX - 1];
+        for offset in [1 << 20, 2 << 20] {
+            look.slot(id, &slot, offset);
+        }
+        assert_eq!(look.slots.len(), SLOTS_MAX);
+        assert_eq!(look.slots.last(), Some(&(1 << 20, id)));
+    }
+
+    #[test]
+    fn where_no_more_places_may_be_looked_for_the_blocks_that_were_found_are_there() {
+        // Between these there are more than anybody may look for.
+        let last = u32::MAX - 1;
+        let block = |index: u32| (index, i64::from(index) * BLOCK_BYTES as i64);
+        let mut beside = Beside {
+            taken: &[0, block(last).1 as u64],
+            len: 1 << 50,
+            tries: 5,
+            left: 1 << 30,
+        };
+        let found = with_neighbours(&[block(0), block(last)], u32::MAX, &mut beside);
+        let expected: Vec<_> = (0..=5).chain([last]).map(block).collect();
+        assert_eq!(found, expected);
+    }
+}

@@ -3,7 +3,8 @@
 use super::super::image::{self, Image};
 use super::*;
 use crate::clock;
-use crate::header::HEADER_BYTES;
+use crate::header::{HEADER_BYTES, INCIDENTS_OFFSET};
+use crate::incident::{self, Incident};
 use crate::{BLOCK_BYTES, span};
 
 const ALL: [u64; 10] = [0, 1, 100, 2, 101, 3, 4, 5, 6, 102];
@@ -210,6 +211,62 @@ fn how_fast_ticks_pass_is_guessed_by_the_machines_age_where_one_moment_is_left()
     assert_eq!(numbers(&recording), [0, 1, 2, 3]);
     assert_eq!(recording.entries[0].wall_ns, at(1).wall_ns);
     assert!(recording.ledger.lacks_rate);
+}
+
+/// A block of each of so many recordings.
+fn of_others(recordings: u64) -> Vec<u8> {
+    let block = |recording| {
+        let header = block::Header {
+            recording,
+            sequence: 1,
+            thread: 1,
+            ..block::Header::default()
+        };
+        let words = header.encode(0).into_iter();
+        let mut bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        bytes.resize(BLOCK_BYTES, 0);
+        bytes
+    };
+    (1..=recordings).flat_map(block).collect()
+}
+
+#[test]
+fn among_many_recordings_a_slot_is_sought_where_it_belongs_alone() {
+    let image = story();
+    let slots = image.layout().slot_offset(0) as usize;
+    let (slots, pool) = (slots..slots + BLOCK_BYTES, image.block_offset(0) as usize);
+    for (others, is_told) in [(5, true), (40, false)] {
+        let mut disk = of_others(others);
+        disk.extend(&image.bytes[slots.clone()]);
+        disk.extend(&image.bytes[pool..]);
+        assert_eq!(Found::all(&disk[..]).unwrap().len() as u64, others + 1);
+        let recording = salvage(&disk).unwrap();
+        assert_eq!(numbers(&recording), ALL);
+        let is_open = recording.spans.get(&id(1)).is_some_and(|span| span.open);
+        assert_eq!(is_open, is_told, "among {others} others");
+    }
+}
+
+#[test]
+fn where_totals_and_causes_are_gone_an_incident_tells_where_the_beginning_lies() {
+    let mut image = story();
+    let fell = Incident {
+        ticks: 25 * MS,
+        wall_ns: EPOCH_NS + 25 * MS,
+        message: "it fell over".into(),
+        ..Incident::default()
+    };
+    let page = incident::Page::new(&fell, image.recording());
+    image.put(incident::offset(0), page.words());
+    let copy = image.layout().copy_offset() as usize;
+    image.bytes[..INCIDENTS_OFFSET as usize].fill(0);
+    image.bytes[copy..].fill(0);
+    let (_, recording) = found(&image.bytes);
+    assert_eq!(recording.incidents, [fell]);
+    assert_eq!(numbers(&recording), ALL);
+    // Without it, nothing does.
+    image.bytes[incident::offset(0) as usize] ^= 1;
+    assert!(found(&image.bytes).1.incidents.is_empty());
 }
 
 /// What is as bad as can be, of a mebibyte: it takes time and memory in proportion.
