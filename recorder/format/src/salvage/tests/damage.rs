@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::super::file::read;
 use super::super::image::Image;
 use super::*;
 use crate::block::Retired;
@@ -226,6 +227,18 @@ fn where_there_is_neither_header_nor_block_it_is_said_what_there_is() {
         };
         assert!(told, "byte {at}: {error:?}");
     }
+}
+
+#[test]
+fn two_headers_of_a_newer_version_are_no_damage_and_one_is() {
+    let mut image = story();
+    let copy = image.layout().copy_offset() as usize;
+    image.bytes[8] += 1;
+    assert_eq!(numbers(&image.salvage()).len(), 10);
+    image.bytes[copy + 8] += 1;
+    let error = salvage(&image.bytes).unwrap_err();
+    let is_newer = matches!(error, Error::Unsupported { version: 2, .. });
+    assert!(is_newer, "{error:?}");
 }
 
 #[test]
@@ -501,6 +514,27 @@ fn reads_that_are_interrupted_and_short_are_gone_on_with() {
     let recording = recording.unwrap();
     assert_eq!(recording.entries, whole.entries);
     assert_eq!(recording.ledger, whole.ledger);
+}
+
+/// A source that has a byte at every offset, and gives one at a time.
+struct Endless;
+
+impl Source for Endless {
+    fn read_at(&self, buffer: &mut [u8], _: u64) -> std::io::Result<usize> {
+        buffer[0] = 7;
+        Ok(1)
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(u64::MAX)
+    }
+}
+
+#[test]
+fn nothing_is_read_behind_the_last_offset_that_there_is() {
+    let mut bytes = [0; 4];
+    assert_eq!(read(&Endless, &mut bytes, u64::MAX - 1).unwrap(), 2);
+    assert_eq!(bytes, [7, 7, 0, 0]);
 }
 
 /// A source that cannot be read from here on.

@@ -273,3 +273,49 @@ fn the_work_for_a_recording_of_damaged_blocks_has_a_bound() {
     assert_eq!(numbers(&recording), [0]);
     assert_eq!(recording.ledger.damaged_blocks, u64::from(blocks - 1));
 }
+
+#[test]
+fn a_copy_of_which_the_recording_is_damaged_is_not_made_out_to_be_another_block() {
+    // Right but for that, it names an index that differs in a bit from where it lies.
+    let mut image = story();
+    let (from, to) = (
+        image.block_offset(4) as usize,
+        image.block_offset(5) as usize,
+    );
+    image.bytes.copy_within(from..from + BLOCK_BYTES, to);
+    image.put(image.block_offset(4), &[0; BLOCK_WORDS]);
+    destroy(&mut image, 5, word::RECORDING..word::RECORDING + 1);
+    let recording = image.salvage();
+    // Its records tell whose it is.
+    assert!(all_told(&recording));
+    let ledger = recording.ledger;
+    assert_eq!((ledger.mended_blocks, ledger.exact), (1, false));
+}
+
+#[test]
+fn a_copy_of_a_block_of_another_recording_stays_damage() {
+    let mut other = Image::of(77, 7, 3);
+    other.take(4, 1, MS);
+    other.event(1, 2 * MS, 900);
+    let mut image = story();
+    let from = image.block_offset(4) as usize;
+    let block = &other.bytes[from..from + BLOCK_BYTES];
+    let to = image.block_offset(5) as usize;
+    image.bytes[to..to + BLOCK_BYTES].copy_from_slice(block);
+    let recording = image.salvage();
+    assert!(all_told(&recording));
+    let ledger = recording.ledger;
+    assert_eq!((ledger.mended_blocks, ledger.damaged_blocks), (0, 1));
+}
+
+#[test]
+fn a_sequence_number_that_is_right_is_tried_with_every_thread_that_is_known() {
+    // Nothing says any more which thread has it, nor which block follows the one before.
+    let mut image = story();
+    destroy(&mut image, 3, word::THREAD..word::CLOCKS + 4);
+    destroy(&mut image, 3, OWNER_WORD..BLOCK_WORDS);
+    destroy(&mut image, 2, word::NEXT..word::NEXT + 1);
+    let recording = image.salvage();
+    assert!(all_told(&recording));
+    assert_eq!(recording.ledger.mended_blocks, 1);
+}
