@@ -240,12 +240,17 @@ impl Image {
 
     /// Has a block say that it was begun when clocks showed this.
     pub(crate) fn begun(&mut self, index: u32, clocks: Sample) {
+        self.say(index, |header| header.clocks = clocks);
+    }
+
+    /// Has the header of a block say something else.
+    pub(crate) fn say(&mut self, index: u32, change: impl FnOnce(&mut block::Header)) {
         let offset = self.block_offset(index);
         let was: [u64; HEADER_WORDS] = std::array::from_fn(|i| self.word(offset + 8 * i as u64));
         let State::Block(mut header) = block::decode(&was) else {
             panic!("a block");
         };
-        header.clocks = clocks;
+        change(&mut header);
         let mut words = header.encode(0);
         for own in [word::COMMIT, word::DROPPED, word::NEXT] {
             words[own] = was[own];

@@ -452,3 +452,31 @@ fn copy_slot<S: Source + ?Sized>(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::image::{SPAN, header};
+    use super::*;
+
+    #[test]
+    fn a_span_whose_parent_was_forgotten_may_be_told_to_lie_in_another() {
+        let header = header(1, 0);
+        let timeline = Timeline::new(&header, std::iter::empty());
+        let (mut known, mut told) = (Known::at_most(9), HashMap::new());
+        let mut spans = Spans {
+            recording: header.recording,
+            timeline: &timeline,
+            known: &mut known,
+            told: &mut told,
+        };
+        let [first, second, child] = [1, 2, 3].map(|slot| SpanId::in_slot(slot, 1));
+        for (id, parent) in [(first, 0), (second, 0), (child, first.to_u64())] {
+            spans.open(id, &[0, 5, SPAN, id.to_u64(), parent]);
+        }
+        spans.forget(first);
+        spans.open(child, &[0, 5, SPAN, child.to_u64(), second.to_u64()]);
+        assert_eq!(told[&child].parent, Some(second));
+        assert_eq!(known.about[&second].children, 1);
+        assert!(!known.about.contains_key(&first) && !told.contains_key(&first));
+    }
+}

@@ -327,6 +327,42 @@ fn a_description_tells_of_a_span_whose_opening_is_gone() {
 }
 
 #[test]
+fn a_description_tells_of_no_other_span_than_the_one_that_it_is_of() {
+    let mut image = Image::new(1, 0);
+    image.take(0, 1, 9 * MS);
+    let opening = [2 * MS, SPAN, id(6).to_u64(), 0, number(0, 6)];
+    let later = [3 * MS, id(6).to_u64(), number(0, 7)];
+    let records = [
+        (Kind::SpanOpen, &opening[..]),
+        (Kind::SpanValues, &later[..]),
+    ];
+    let slot = Image::slot_words(id(5), &records);
+    image.append(
+        1,
+        Kind::Description,
+        &[&[10 * MS, id(5).to_u64()], &slot[..]].concat(),
+    );
+    assert!(image.salvage().spans.is_empty());
+}
+
+#[test]
+fn a_thread_of_which_the_id_or_the_name_is_not_known_has_the_other() {
+    let mut image = Image::new(1, 0);
+    image.take(0, 1, MS);
+    image.event(1, 2 * MS, 0);
+    let told = |image: &Image| {
+        let thread = image.salvage().threads[0].clone();
+        (thread.id, thread.name)
+    };
+    image.say(0, |header| header.thread_id = 0);
+    assert_eq!(told(&image), (0, "worker".into()));
+    image.say(0, |header| {
+        (header.thread_id, header.thread_name) = (1001, [0; 32])
+    });
+    assert_eq!(told(&image), (1001, String::new()));
+}
+
+#[test]
 fn overwritten_blocks_are_accounted_for() {
     let mut image = Image::new(2, 0);
     image.take(0, 1, MS);

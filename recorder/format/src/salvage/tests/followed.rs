@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::image::Image;
 use super::*;
+use crate::BLOCK_WORDS;
 
 /// Blocks of the pool, and threads that share them.
 const BLOCKS: u32 = 6;
@@ -166,4 +167,20 @@ fn what_is_said_later_of_a_record_that_was_told_is_told_then() {
     image.event(1, 3 * MS, 7);
     assert_eq!(told(&image, &mut mark), [What::Event]);
     assert_eq!(told(&image, &mut mark), []);
+}
+
+#[test]
+fn where_the_block_that_was_told_last_is_lost_nothing_is_told_again() {
+    let mut followed = Followed::new();
+    followed.records(0, 300);
+    followed.is_told(true);
+    let offset = followed.image.block_offset(followed.held[0]);
+    followed.image.put(offset, &[u64::MAX; BLOCK_WORDS]);
+    followed.is_told(true);
+    assert_eq!(followed.of_thread(0), Vec::from_iter(0..300));
+    // What it goes on with is told.
+    followed.changes_blocks(0);
+    followed.records(0, 3);
+    followed.is_told(true);
+    assert_eq!(followed.of_thread(0), Vec::from_iter(0..303));
 }

@@ -1,6 +1,7 @@
 //! What is told entry by entry, from a file that is not in memory, is what is read at once.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::super::entries::Entries;
 use super::super::file::File;
@@ -171,11 +172,7 @@ impl Source for Live {
 
 #[test]
 fn a_block_that_is_taken_before_its_turn_is_overwritten_and_no_damage() {
-    let mut image = Image::new(3, 0);
-    image.take(0, 1, MS);
-    (0..4).for_each(|n| image.event(1, 2 * MS, n));
-    image.take(1, 1, 3 * MS);
-    (4..6).for_each(|n| image.event(1, 4 * MS, n));
+    let mut image = in_two_blocks();
     let live = Live(RefCell::new(image.bytes.clone()));
     let mut stream = told(&live).unwrap();
     image.take(0, 1, 5 * MS);
@@ -238,4 +235,182 @@ fn what_an_entry_takes_is_what_its_record_does_and_the_descriptions_before_it() 
         (What::Event, 4, 0),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_block_that_is_being_taken_when_its_turn_comes_is_overwritten() {
+    let mut image = in_two_blocks();
+    let live = Live(RefCell::new(image.bytes.clone()));
+    let mut stream = told(&live).unwrap();
+    image.put(image.block_offset(0), &[block::MAGIC_TAKEN[1]]);
+    live.0.replace(image.bytes);
+    rest(&mut stream);
+    let ledger = stream.recording().ledger;
+    assert_eq!(ledger.counts, counts(2, 4, 0, 0));
+    assert_eq!((ledger.damaged_blocks, ledger.exact), (0, true));
+}
+
+#[test]
+fn a_block_that_was_mended_and_is_taken_before_its_turn_is_overwritten() {
+    let mut image = in_two_blocks();
+    image.flip(0, block::word::NAME);
+    let live = Live(RefCell::new(image.bytes.clone()));
+    let mut stream = told(&live).unwrap();
+    image.take(0, 1, 5 * MS);
+    image.event(1, 6 * MS, 6);
+    live.0.replace(image.bytes);
+    rest(&mut stream);
+    let ledger = stream.recording().ledger;
+    assert_eq!(ledger.counts, counts(2, 4, 0, 0));
+    assert_eq!((ledger.mended_blocks, ledger.exact), (1, true));
+}
+
+#[test]
+fn a_block_that_is_cut_off_before_its_turn_is_lost_and_not_overwritten() {
+    let image = in_two_blocks();
+    // Within its magic, its header and its records, of which the first is whole.
+    let ends = [4, 20, 100, HEADER_BYTES + 40];
+    for (end, readable) in ends.into_iter().zip([4, 4, 4, 5]) {
+        let live = Live(RefCell::new(image.bytes.clone()));
+        let mut stream = told(&live).unwrap();
+        let end = image.block_offset(1) as usize + end;
+        live.0.borrow_mut().truncate(end);
+        rest(&mut stream);
+        let counts = stream.recording().ledger.counts;
+        assert_eq!(counts, super::counts(readable, 0, 0, 6 - readable));
+    }
+}
+
+/// Four events in one block of a thread, two in the next.
+fn in_two_blocks() -> Image {
+    let mut image = Image::new(3, 0);
+    image.take(0, 1, MS);
+    (0..4).for_each(|n| image.event(1, 2 * MS, n));
+    image.take(1, 1, 3 * MS);
+    (4..6).for_each(|n| image.event(1, 4 * MS, n));
+    image
+}
+
+#[test]
+fn of_what_is_wanted_and_around_it_that_is_given_which_is_known() {
+    let mut image = Image::new(1, 1);
+    image.take(0, 1, MS);
+    image.event(1, 3 * MS, 0);
+    let opening = [2 * MS, SPAN, id(0).to_u64(), id(9).to_u64(), number(0, 0)];
+    image.slot(id(0), &[(Kind::SpanOpen, &opening)]);
+    let whole = image.salvage();
+    let mut stream = told(&image.bytes).unwrap();
+    let tellers: [&mut dyn Entries; 2] = [&mut Whole::new(&whole), &mut stream];
+    for entries in tellers {
+        entries.want(id(8));
+        while entries.tell().unwrap() {}
+        let mut given = Vec::new();
+        let mut give = |span: &Span| {
+            given.push(span.id);
+            Ok(())
+        };
+        entries.wanted(&mut give).unwrap();
+        assert_eq!(given, [Some(id(0))]);
+    }
+}
+
+#[test]
+fn who_lets_go_of_what_is_not_known_changes_nothing() {
+    let image = story();
+    let mut stream = told(&image.bytes).unwrap();
+    stream.release(id(77));
+    assert_same(&mut stream, &image.salvage(), "released");
+    assert!(!stream.recording().spans.contains_key(&id(77)));
+}
+
+/// Spans of a thread that has block `place`, each in the one before if they are `nested`;
+/// it takes the blocks behind that as it needs them.
+fn spans_in(image: &mut Image, (thread, place): (u32, u32), spans: Range<u32>, nested: bool) {
+    image.take(place, thread, 10);
+    let mut places = place + 1..;
+    let mut parent = 0;
+    for n in spans {
+        if image.room(thread) < 20 {
+            image.take(places.next().unwrap(), thread, u64::from(n));
+        }
+        let opening = [n.into(), SPAN, id(n).to_u64(), parent, number(0, n)];
+        image.append(thread, Kind::SpanOpen, &opening);
+        parent = if nested { id(n).to_u64() } else { 0 };
+    }
+}
+
+#[test]
+fn a_span_that_is_open_or_held_is_not_among_the_oldest() {
+    let mut image = Image::new(100, 1);
+    let opening = [5, SPAN, id(0).to_u64(), 0, number(0, 0)];
+    image.slot(id(0), &[(Kind::SpanOpen, &opening)]);
+    spans_in(&mut image, (1, 0), 50..2_000, false);
+    let mut stream = told_with(&image.bytes, 100).unwrap();
+    stream.hold(id(51));
+    rest(&mut stream);
+    let spans = &stream.recording().spans;
+    assert!(spans[&id(0)].open && spans.contains_key(&id(51)));
+    assert!(!spans.contains_key(&id(50)) && !spans.contains_key(&id(52)));
+}
+
+#[test]
+fn of_the_spans_around_one_that_stays_so_many_stay_as_are_shown() {
+    let mut image = Image::new(100, 0);
+    spans_in(&mut image, (1, 0), 50..250, true);
+    spans_in(&mut image, (2, 50), 300..2_000, false);
+    let mut stream = told_with(&image.bytes, 100).unwrap();
+    stream.hold(id(249));
+    rest(&mut stream);
+    let recording = stream.recording();
+    assert_eq!(recording.context(Some(id(249))).len(), CONTEXT_MAX);
+    assert!(!recording.spans.contains_key(&id(50)));
+}
+
+#[test]
+fn a_span_that_is_to_be_named_next_is_not_forgotten() {
+    for is_later in [false, true] {
+        let mut image = Image::new(100, 0);
+        let opening =
+            |ticks, of: u32, parent: u64| [ticks, SPAN, id(of).to_u64(), parent, number(0, of)];
+        image.take(0, 1, 1);
+        image.append(1, Kind::SpanOpen, &opening(2, 10, 0));
+        match is_later {
+            true => image.and_later(1, 10_000),
+            false => {
+                let inner = opening(10_000, 11, id(10).to_u64());
+                image.append(1, Kind::SpanOpen, &inner);
+            }
+        }
+        spans_in(&mut image, (2, 1), 50..2_000, false);
+        let mut stream = told_with(&image.bytes, 100).unwrap();
+        let entries = rest(&mut stream);
+        let last = entries.last().unwrap();
+        let context = stream.recording().context(last.span);
+        let outermost = context.first().map(|(id, span)| (*id, span.site));
+        assert_eq!(outermost, Some((id(10), SPAN)), "{last:?}");
+        assert!(!stream.recording().spans.contains_key(&id(50)));
+    }
+}
+
+#[test]
+fn a_span_that_is_closed_twice_is_one_of_those_that_were_closed_last() {
+    let mut image = Image::new(100, 0);
+    image.take(0, 1, 1);
+    let last = 50 + ENTRIES_AROUND as u32;
+    for n in 50..=last {
+        if image.room(1) < 20 {
+            image.take(1 + n / 20, 1, 1);
+        }
+        let opening = [2, SPAN, id(n).to_u64(), 0, number(0, n)];
+        image.append(1, Kind::SpanOpen, &opening);
+        image.append(1, Kind::SpanClose, &[2, id(n).to_u64()]);
+        if n == 51 {
+            image.append(1, Kind::SpanClose, &[2, id(n).to_u64()]);
+        }
+    }
+    let mut stream = told(&image.bytes).unwrap();
+    rest(&mut stream);
+    let spans = &stream.recording().spans;
+    assert!(!spans.contains_key(&id(50)));
+    assert!((51..=last).all(|n| spans.contains_key(&id(n))));
 }
