@@ -167,9 +167,11 @@ fn so_it_is_in_a_copy() {
     let lives = [[first, second, first]; 3].concat();
     let live = Live::new(&lives, first.block_offset(0), 4);
     let (copy, _) = copied_without(&live, &Names::none());
-    let ledger = salvage(&copy).unwrap().ledger;
+    let recording = salvage(&copy).unwrap();
+    let ledger = recording.ledger;
     assert_eq!(ledger.counts, counts(0, 4, 0, 0));
     assert_eq!((ledger.damaged_blocks, ledger.exact), (0, true));
+    assert_eq!(recording.threads, []);
 }
 
 #[test]

@@ -294,8 +294,9 @@ fn a_copy_of_which_the_recording_is_damaged_is_not_made_out_to_be_another_block(
 
 #[test]
 fn a_copy_of_a_block_of_another_recording_stays_damage() {
+    // Its sequence number is none of a block that is there.
     let mut other = Image::of(77, 7, 3);
-    other.take(4, 1, MS);
+    (0..20).for_each(|_| other.take(4, 1, MS));
     other.event(1, 2 * MS, 900);
     let mut image = story();
     let from = image.block_offset(4) as usize;
