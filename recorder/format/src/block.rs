@@ -342,6 +342,17 @@ pub enum State {
     Damaged,
 }
 
+impl State {
+    /// The totals that count of threads that are gone, if they can be known.
+    pub(crate) fn retired(&self) -> Option<Retired> {
+        match self {
+            State::Taken(retired) => Some(*retired),
+            State::Block(header) => Some(header.retired),
+            State::Free | State::Damaged => None,
+        }
+    }
+}
+
 /// Decodes the header at the beginning of `words`.
 pub fn decode(words: &[u64]) -> State {
     let Some(words) = words.first_chunk::<HEADER_WORDS>() else {

@@ -147,7 +147,7 @@ pub(super) fn scan<S: Source + ?Sized>(
 }
 
 /// Whether two readings of a block's beginning are of one life of it.
-fn is_same_life(a: &[u64], b: &[u64]) -> bool {
+pub(super) fn is_same_life(a: &[u64], b: &[u64]) -> bool {
     let life = |words: &[u64]| {
         (
             words.get(word::MAGIC).copied(),
@@ -232,11 +232,7 @@ impl<'f, 's, S: Source + ?Sized> Scan<'f, 's, S> {
                 }
                 return Ok(());
             }
-            if let State::Taken(totals) = block::decode(&after) {
-                retired = totals;
-            } else if let State::Block(header) = block::decode(&after) {
-                retired = header.retired;
-            }
+            retired = block::decode(&after).retired().unwrap_or(retired);
         }
         // It is taken faster than it can be read: what it held is overwritten.
         self.put(index, Place::Taken(retired));

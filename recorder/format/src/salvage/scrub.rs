@@ -19,7 +19,8 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::file::File;
-use super::{Error, Source, scan};
+use super::scan::{self, is_same_life};
+use super::{Error, Source};
 use crate::block::{self, HEADER_WORDS, OWNER_WORD, Retired, State, word};
 use crate::cause::{self, CAUSE_WORDS, CAUSES};
 use crate::check::Key;
@@ -136,29 +137,39 @@ fn block_at<S: Source + ?Sized>(file: &File<'_, S>, index: u32) -> Result<Found,
         let mut words = Box::new([0; BLOCK_WORDS]);
         file.read_place(&mut words[..], place)?;
         let (after, _) = file.place_header(place)?;
-        let life = |words: &[u64]| (words[word::MAGIC], words[word::SEQUENCE]);
-        let header = match block::decode(&words[..]) {
-            State::Free if words.iter().all(|&word| word == 0) => return Ok(Found::Free),
-            State::Free => return Ok(Found::Damaged),
-            State::Taken(totals) => return Ok(Found::Taken(totals)),
-            State::Damaged => return Ok(Found::Damaged),
-            State::Block(header) => header,
-        };
-        if life(&before) == life(&words[..]) && life(&after) == life(&words[..]) {
-            if header.recording != file.header.recording || header.index != index {
-                return Ok(Found::Damaged);
-            }
-            // What was committed before the words were read is whole.
-            let key = header.key();
-            let commit = block::committed(&before, key).map(|_| before[word::COMMIT]);
-            words[word::COMMIT] = commit.unwrap_or(words[word::COMMIT]);
-            let committed = block::committed(&words[..], key);
-            let end = committed.map_or(OWNER_WORD, |commit| commit.bytes / 8);
-            return Ok(Found::Block(header, words, end));
+        let is_one_life = is_same_life(&before, &words[..]) && is_same_life(&words[..], &after);
+        if is_one_life {
+            return Ok(found(file, index, &before, words));
         }
-        retired = header.retired;
+        // What is read of a block while it is taken looks damaged, and is not.
+        retired = block::decode(&after).retired().unwrap_or(retired);
     }
     Ok(Found::Taken(retired))
+}
+
+/// What words are that were of one life while they were read, and begin as `before`.
+fn found<S: ?Sized>(
+    file: &File<'_, S>,
+    index: u32,
+    before: &[u64; HEADER_WORDS],
+    mut words: Box<[u64; BLOCK_WORDS]>,
+) -> Found {
+    let header = match block::decode(&words[..]) {
+        State::Free if words.iter().all(|&word| word == 0) => return Found::Free,
+        State::Taken(totals) => return Found::Taken(totals),
+        State::Free | State::Damaged => return Found::Damaged,
+        State::Block(header) => header,
+    };
+    if header.recording != file.header.recording || header.index != index {
+        return Found::Damaged;
+    }
+    // What was committed before the words were read is whole.
+    let key = header.key();
+    let commit = block::committed(before, key).map(|_| before[word::COMMIT]);
+    words[word::COMMIT] = commit.unwrap_or(words[word::COMMIT]);
+    let committed = block::committed(&words[..], key);
+    let end = committed.map_or(OWNER_WORD, |commit| commit.bytes / 8);
+    Found::Block(header, words, end)
 }
 
 /// A slot in which a span lives; `None` if there is none, or it changes while it is read.
