@@ -122,20 +122,26 @@ fn is_delivered(guest: &Guest, signal: i32) {
     });
 }
 
-/// The recorder has threads take it for faults of its own alone.
+/// The recorder has threads take them for faults of its own alone.
 #[test]
-fn a_sent_sigbus_stays_with_the_kernel_where_all_block_it() {
-    let home = scratch();
-    let setup = Setup::in_directory(GUEST, home.path());
-    let guest = setup.obeying(&["block", "start"]).records(|guest| {
-        guest.goes_on(ROUNDS);
-        kill(guest.pid(), Signal::SIGBUS).expect("a signal");
-        guest.goes_on(ROUNDS);
-        eventually("a pending signal", || {
-            is_pending(guest, SIGBUS).then_some(())
+fn signals_of_faults_that_are_sent_stay_with_the_kernel_where_all_block_them() {
+    let signals = [Signal::SIGBUS, Signal::SIGSEGV, Signal::SIGABRT];
+    for start in ["start", "start-for-signals"] {
+        let home = scratch();
+        let setup = Setup::in_directory(GUEST, home.path());
+        let guest = setup.obeying(&["block", start]).records(|guest| {
+            guest.goes_on(ROUNDS);
+            for signal in signals {
+                kill(guest.pid(), signal).expect("a signal");
+            }
+            guest.goes_on(ROUNDS);
+            eventually("pending signals", || {
+                let all = signals.iter().all(|&it| is_pending(guest, it as i32));
+                all.then_some(())
+            });
         });
-    });
-    has_told_all(&guest);
+        has_told_all(&guest);
+    }
 }
 
 /// A signal that is sent says nothing of a mapping. Rust's own handler survives the first.

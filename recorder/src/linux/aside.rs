@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use crate::linux::fatal;
+use crate::linux::{fatal, guard};
 
 /// Salvage, compression and what they call take a small part of it.
 const STACK_BYTES: usize = 1 << 20;
@@ -33,6 +33,7 @@ pub(crate) fn wait_for<T: Send + 'static>(
 ) -> Option<T> {
     let (done, result) = mpsc::sync_channel(1);
     spawn("ttlog", move || {
+        take_own_faults();
         // Nobody waits any more: the result is of no use.
         let _ = done.send(work());
     })
@@ -57,6 +58,7 @@ impl Ready {
         let (leave, waiting) = mpsc::sync_channel(1);
         spawn(name, move || {
             if waiting.recv().is_ok() {
+                take_own_faults();
                 work();
             }
         })?;
@@ -66,6 +68,13 @@ impl Ready {
     /// Gives it leave.
     pub(crate) fn begin(self) {
         let _ = self.0.send(());
+    }
+}
+
+/// Has the calling thread survive a recording that loses its file.
+fn take_own_faults() {
+    if fatal::is_installed() {
+        guard::arm();
     }
 }
 
@@ -82,21 +91,24 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
     with_signals_blocked(|| builder.spawn(begin))
 }
 
-/// Calls `spawn` with signals blocked, which a new thread inherits.
+/// Calls `spawn` with signals blocked, which a new thread inherits. Those of faults stay as
+/// they are: one that is sent, and that all of the host's threads block, is not taken here.
 fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
     let mut all = MaybeUninit::uninit();
-    let mut before = MaybeUninit::uninit();
     // SAFETY: sigfillset initialises the set that it is given.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    for signal in fatal::SIGNALS {
+    // The guard has SIGBUS unblocked, and knows that it has.
+    for signal in fatal::SIGNALS.into_iter().filter(|&it| it != libc::SIGBUS) {
         // SAFETY: the set was initialised above.
         unsafe { libc::sigdelset(all.as_mut_ptr(), signal) };
     }
-    let set = libc::SIG_SETMASK;
+    let mut before = MaybeUninit::uninit();
     // SAFETY: both sets are valid to read and to write; the mask is this thread's own.
-    let changed = unsafe { libc::pthread_sigmask(set, all.as_ptr(), before.as_mut_ptr()) } == 0;
+    let failed =
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) };
     let result = spawn();
-    if changed {
+    if failed == 0 {
+        let set = libc::SIG_SETMASK;
         // SAFETY: the call above has initialised the set that was in force before.
         unsafe { libc::pthread_sigmask(set, before.as_ptr(), std::ptr::null_mut()) };
     }

@@ -69,10 +69,16 @@ fn previous(signal: c_int) -> Option<&'static Previous> {
     PREVIOUS.get(place)
 }
 
+static INSTALLED: Once = Once::new();
+
 /// Puts the handler in front of what is there, once in a process.
 pub(crate) fn install() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| SIGNALS.into_iter().for_each(install_for));
+    INSTALLED.call_once(|| SIGNALS.into_iter().for_each(install_for));
+}
+
+/// Whether it has been.
+pub(crate) fn is_installed() -> bool {
+    INSTALLED.is_completed()
 }
 
 /// Puts the handler in front of what is there for a signal. Also called by the
