@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ttlog_format::BLOCK_WORDS;
 use ttlog_format::salvage::{Entry, Recording, What};
 use ttlog_format::value::Value;
 
@@ -90,6 +91,14 @@ impl Scribbler {
         unsafe { AtomicU64::from_ptr(address) }
     }
 
+    /// A word that is there, but not in the same block: what a number is guarded by says of
+    /// which block it is, and not where in it, so that one put in another's place is believed.
+    fn word_elsewhere(&self, word: usize, other: usize) -> u64 {
+        let is_same = word / BLOCK_WORDS == other / BLOCK_WORDS;
+        let other = other + if is_same { BLOCK_WORDS } else { 0 };
+        self.word(other).load(Ordering::Relaxed)
+    }
+
     /// Writes 1 to 50 words, anywhere.
     pub fn scribbles(&mut self, seed: u64) {
         let mut random = Random(seed);
@@ -108,7 +117,7 @@ impl Scribbler {
                 2 => random.draw(),
                 3 => random.draw() & 0xfff,
                 4 => before ^ 1 << random.below(64),
-                _ => self.word(random.below(self.words)).load(Ordering::Relaxed),
+                _ => self.word_elsewhere(word, random.below(self.words)),
             };
             self.word(word).store(after, Ordering::Relaxed);
             self.written.push(Wild {

@@ -113,6 +113,16 @@ fn has_inherited_nothing_but_handles(played: &Played, child: &Child, records: bo
         .filter(|entry| entry.what == ttlog_format::salvage::What::Event)
         .map(|event| own.recording.context(event.span).len());
     assert_eq!(depths.collect::<Vec<_>>(), [0, 0, 1, 1, 0]);
+    // Of what it followed, it opened one itself.
+    let entries = own.recording.entries.iter();
+    let followed: Vec<_> = entries
+        .filter_map(|entry| match entry.what {
+            ttlog_format::salvage::What::Follows(id) => Some(id),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(followed.len(), 1, "{followed:?}");
+    assert!(spans.contains_key(&followed[0]));
 }
 
 #[test]

@@ -88,8 +88,9 @@ impl tracing_core::Subscriber for Subscriber {
 
     fn record_follows_from(&self, id: &Id, follows: &Id) {
         let (id, follows) = (span(id), span(follows));
-        if let Some(here) = self.here_for(id)
-            && here.knows(follows)
+        if let Some(core) = &self.core
+            && let Some(here) = core.here_for(id)
+            && core.knows(follows)
         {
             here.follows(id, follows);
         }

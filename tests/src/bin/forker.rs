@@ -179,6 +179,7 @@ fn inherits(actor: &Actor, ways: &[Way]) {
         below.in_scope(|| say("in its own", number));
         let own = info_span!("own", number).entered();
         own.follows_from(&other);
+        own.follows_from(&below);
         say("in its own", number);
         let apart = own.id() != request.id() && own.id() != other.id() && below.id() != own.id();
         drop((entered, request, other, own, below));
