@@ -4,6 +4,7 @@
 use std::fs::File;
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use ttlog_reader::Kind as Verdict;
 use ttlog_tests::daemon::eventually;
 use ttlog_tests::guest::{Guest, Setup, WORKERS};
@@ -122,17 +123,36 @@ fn is_delivered(guest: &Guest, signal: i32) {
     });
 }
 
+fn killed(pid: Pid, signal: Signal) {
+    kill(pid, signal).expect("a signal");
+}
+
+/// With a value, which whoever sends it again may send in the other's name.
+fn queued(pid: Pid, signal: Signal) {
+    let value = nix::libc::sigval {
+        sival_ptr: std::ptr::null_mut(),
+    };
+    // SAFETY: it sends a process a signal.
+    let failed = unsafe { nix::libc::sigqueue(pid.as_raw(), signal as i32, value) };
+    assert_eq!(failed, 0);
+}
+
 /// The recorder has threads take them for faults of its own alone.
 #[test]
 fn signals_of_faults_that_are_sent_stay_with_the_kernel_where_all_block_them() {
     let signals = [Signal::SIGBUS, Signal::SIGSEGV, Signal::SIGABRT];
-    for start in ["start", "start-for-signals"] {
+    let ways: [(_, fn(_, _)); 3] = [
+        ("start", killed),
+        ("start-for-signals", killed),
+        ("start", queued),
+    ];
+    for (start, sent) in ways {
         let home = scratch();
         let setup = Setup::in_directory(GUEST, home.path());
         let guest = setup.obeying(&["block", start]).records(|guest| {
             guest.goes_on(ROUNDS);
             for signal in signals {
-                kill(guest.pid(), signal).expect("a signal");
+                sent(guest.pid(), signal);
             }
             guest.goes_on(ROUNDS);
             eventually("pending signals", || {

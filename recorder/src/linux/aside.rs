@@ -114,3 +114,29 @@ fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
     }
     result
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn who_has_no_leave_to_begin_ends_without_having_done_anything() {
+        for begins in [false, true] {
+            let done = Arc::new(AtomicBool::new(false));
+            let work = Arc::clone(&done);
+            let ready = Ready::new("ready", move || work.store(true, Ordering::Release));
+            let ready = ready.unwrap();
+            match begins {
+                true => ready.begin(),
+                false => drop(ready),
+            }
+            // The thread has its share until it ends.
+            while Arc::strong_count(&done) > 1 {
+                std::thread::yield_now();
+            }
+            assert_eq!(done.load(Ordering::Acquire), begins);
+        }
+    }
+}

@@ -294,9 +294,16 @@ mod tests {
             index: Index::new(0),
             beside: AtomicU64::new(0),
         };
+        // As if it had recorded the spans that the Registry is to open.
+        for id in 1..10 {
+            let span = SpanId::in_slot(id as u32, 1);
+            assert!(unfiltered.index.insert(&Id::from_u64(id), span));
+        }
         let registry = tracing_subscriber::registry().with(unfiltered);
         tracing::subscriber::with_default(registry, || {
-            let request = tracing::info_span!("request");
+            let request = tracing::info_span!("request", user = tracing::field::Empty);
+            request.record("user", "somebody");
+            request.follows_from(&tracing::info_span!("other"));
             request.in_scope(|| {
                 tracing::info!("an event");
                 // The Registry has its span all the same.

@@ -229,6 +229,8 @@ fn threads_that_live_keep_their_blocks_and_what_others_say_is_counted() {
     let counts = read.ledger.counts;
     assert_eq!((counts.readable, counts.dropped), (recorded, dropped));
     assert_eq!(core.spans.open_spans(), 0, "whoever opened them");
+    core.end_thread(u32::MAX);
+    assert_eq!(core.counts(), (recorded, dropped), "there is no such ring");
 }
 
 #[test]

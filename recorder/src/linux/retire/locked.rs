@@ -219,7 +219,10 @@ mod tests {
         let new = listed().unwrap();
         lock().remove(&new);
         assert!(!path.exists());
+        std::fs::create_dir(&path).unwrap();
+        assert!(lock().open(&old).is_none() && listed().is_none());
         lock().remove(&old);
+        assert!(path.exists());
     }
 
     #[test]
