@@ -294,16 +294,19 @@ mod tests {
             index: Index::new(0),
             beside: AtomicU64::new(0),
         };
-        // As if it had recorded the spans that the Registry is to open.
-        for id in 1..10 {
-            let span = SpanId::in_slot(id as u32, 1);
-            assert!(unfiltered.index.insert(&Id::from_u64(id), span));
-        }
         let registry = tracing_subscriber::registry().with(unfiltered);
         tracing::subscriber::with_default(registry, || {
             let request = tracing::info_span!("request", user = tracing::field::Empty);
+            // As if it had recorded one that the Registry has opened.
+            let id = request.id().expect("a span");
+            let span = SpanId::in_slot(0, 1);
+            let is_inserted = tracing::dispatcher::get_default(|registry| {
+                let unfiltered: &Unfiltered = registry.downcast_ref().expect("the layer");
+                unfiltered.index.insert(&id, span)
+            });
+            assert!(is_inserted);
             request.record("user", "somebody");
-            request.follows_from(&tracing::info_span!("other"));
+            request.follows_from(&request);
             request.in_scope(|| {
                 tracing::info!("an event");
                 // The Registry has its span all the same.

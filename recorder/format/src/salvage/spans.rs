@@ -459,7 +459,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_whose_parent_was_forgotten_may_be_told_to_lie_in_another() {
+    fn a_span_whose_parent_was_forgotten_may_be_told_to_lie_in_another_or_in_none() {
         let header = header(1, 0);
         let timeline = Timeline::new(&header, std::iter::empty());
         let (mut known, mut told) = (Known::at_most(9), HashMap::new());
@@ -478,5 +478,14 @@ mod tests {
         assert_eq!(told[&child].parent, Some(second));
         assert_eq!(known.about[&second].children, 1);
         assert!(!known.about.contains_key(&first) && !told.contains_key(&first));
+        let mut spans = Spans {
+            recording: header.recording,
+            timeline: &timeline,
+            known: &mut known,
+            told: &mut told,
+        };
+        spans.open(child, &[0, 5, SPAN, child.to_u64(), 0]);
+        assert_eq!(told[&child].parent, None);
+        assert_eq!(known.about[&second].children, 0);
     }
 }
