@@ -14,7 +14,7 @@ const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile");
 
 /// Of the commands every input is read with, here, a few: which, differs from one to the
 /// next. All of them where the build is not slow.
-const NTH: usize = if cfg!(debug_assertions) { 12 } else { 1 };
+const NTH: usize = if cfg!(debug_assertions) { 24 } else { 1 };
 
 /// How often a recording's bytes are read at most: for the index, once more where a place
 /// has to be looked at with care, and to be told.
@@ -38,7 +38,7 @@ fn whatever_is_read_takes_no_more_than_it_may() {
             outcome.case, outcome.command, outcome.used.kib, outcome.took
         );
     });
-    assert!(count > 60, "{count}");
+    assert!(count > 40, "{count}");
     assert!(faults.is_empty(), "of {count}: {faults:#?}");
 }
 

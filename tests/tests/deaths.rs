@@ -15,7 +15,7 @@ use ttlog_tests::{Tally, Violation, build, check, tally};
 const MORTAL: &str = env!("CARGO_BIN_EXE_mortal");
 
 /// In how many ways, and how often in each unless more is asked for.
-const TIMES: u64 = 10;
+const TIMES: u64 = 5;
 
 const LANES: usize = 2;
 
