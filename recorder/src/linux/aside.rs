@@ -97,8 +97,9 @@ fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
     let mut all = MaybeUninit::uninit();
     // SAFETY: sigfillset initialises the set that it is given.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // The guard has SIGBUS unblocked, and knows that it has.
-    for signal in fatal::SIGNALS.into_iter().filter(|&it| it != libc::SIGBUS) {
+    // What the guard has unblocked is blocked as far as the host knows.
+    let is_own = |signal| signal == libc::SIGBUS && guard::has_unblocked();
+    for signal in fatal::SIGNALS.into_iter().filter(|&it| !is_own(it)) {
         // SAFETY: the set was initialised above.
         unsafe { libc::sigdelset(all.as_mut_ptr(), signal) };
     }

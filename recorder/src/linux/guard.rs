@@ -66,6 +66,11 @@ pub(crate) fn arm() {
     }
 }
 
+/// Whether the calling thread takes SIGBUS for that alone.
+pub(crate) fn has_unblocked() -> bool {
+    UNBLOCKED.get()
+}
+
 /// Puts a SIGBUS back that was sent, if the thread had blocked it; says whether it did.
 /// `context` is the one that the handler of it was given.
 pub(crate) fn puts_back(info: *const libc::siginfo_t, context: &mut libc::ucontext_t) -> bool {
