@@ -107,13 +107,13 @@ pub fn block(header: &block::Header, records: &[(Record, Vec<u64>)]) -> Vec<u64>
             events += u32::from(kind.is_event());
         }
     }
-    words[word::COMMIT] = key.guard(block::commit(words.len() * 8, events));
+    words[word::COMMIT] = key.guard(word::COMMIT, block::commit(words.len() * 8, events));
     words
 }
 
 /// Has a block say which comes after it.
 pub fn goes_on(words: &mut [u64], header: &block::Header, next: Next) {
-    words[word::NEXT] = header.key().guard(next.encode());
+    words[word::NEXT] = header.key().guard(word::NEXT, next.encode());
 }
 
 /// The words of a record at `position`, whose last word, if it is stored later, says nothing.
@@ -200,7 +200,8 @@ pub fn slot(id: SpanId, records: &[(Record, Vec<u64>)]) -> Vec<u64> {
             words.extend(record);
         }
     }
-    words[span::word::COMMITTED] = key.guard((words.len() - SLOT_HEADER_WORDS) as u32);
+    let committed = (words.len() - SLOT_HEADER_WORDS) as u32;
+    words[span::word::COMMITTED] = key.guard(span::word::COMMITTED, committed);
     words
 }
 
@@ -333,7 +334,8 @@ pub fn seal_incident(words: &mut [u64; PAGE_WORDS]) {
 pub fn seal_slot(words: &mut [u64; SLOT_WORDS]) {
     if words[span::word::ID] != 0 {
         let key = Key::of_span(RECORDING, words[span::word::ID]);
-        words[span::word::COMMITTED] = key.guard(words[span::word::COMMITTED] as u32);
+        let committed = words[span::word::COMMITTED] as u32;
+        words[span::word::COMMITTED] = key.guard(span::word::COMMITTED, committed);
         seal_records(words, SLOT_HEADER_WORDS, key);
     }
 }
@@ -349,8 +351,9 @@ pub fn seal_block(words: &mut [u64; BLOCK_WORDS]) {
     let unused = word::RETIRED + 2 * (1 - header.pair);
     let mut sealed = header.encode(words[word::DROPPED] as u32);
     sealed[unused..unused + 2].copy_from_slice(&words[unused..unused + 2]);
-    sealed[word::COMMIT] = key.guard(words[word::COMMIT] as u32);
-    sealed[word::NEXT] = key.guard(words[word::NEXT] as u32);
+    for at in [word::COMMIT, word::NEXT] {
+        sealed[at] = key.guard(at, words[at] as u32);
+    }
     words[..HEADER_WORDS].copy_from_slice(&sealed);
     seal_records(words, HEADER_WORDS, key);
 }

@@ -91,11 +91,12 @@ impl Scribbler {
         unsafe { AtomicU64::from_ptr(address) }
     }
 
-    /// A word that is there, but not in the same block: what a number is guarded by says of
-    /// which block it is, and not where in it, so that one put in another's place is believed.
-    fn word_elsewhere(&self, word: usize, other: usize) -> u64 {
-        let is_same = word / BLOCK_WORDS == other / BLOCK_WORDS;
-        let other = other + if is_same { BLOCK_WORDS } else { 0 };
+    /// A word that is there, of the same block or of any.
+    fn word_elsewhere(&self, word: usize, random: &mut Random) -> u64 {
+        let other = match random.below(2) {
+            0 => word - word % BLOCK_WORDS + random.below(BLOCK_WORDS),
+            _ => random.below(self.words),
+        };
         self.word(other).load(Ordering::Relaxed)
     }
 
@@ -117,7 +118,7 @@ impl Scribbler {
                 2 => random.draw(),
                 3 => random.draw() & 0xfff,
                 4 => before ^ 1 << random.below(64),
-                _ => self.word_elsewhere(word, random.below(self.words)),
+                _ => self.word_elsewhere(word, &mut random),
             };
             self.word(word).store(after, Ordering::Relaxed);
             self.written.push(Wild {

@@ -79,7 +79,7 @@ fn changed(bytes: &[u8], change: u64) -> Vec<u8> {
 #[test]
 fn a_decoder_with_a_fault_is_found() {
     let believes_any_length = |words: &[u64], key: Key| {
-        let number = key.guarded(*words.get(word::COMMIT)?)?;
+        let number = key.guarded(word::COMMIT, *words.get(word::COMMIT)?)?;
         Some(Commit {
             bytes: (number & 0xffff) as usize,
             events: number >> 16,

@@ -175,13 +175,13 @@ fn recording(blocks: u32) -> (Vec<u8>, u64) {
             ),
         };
         let commit = block::commit(words.len() * 8, events);
-        words[block::word::COMMIT] = header.key().guard(commit);
+        words[block::word::COMMIT] = header.key().guard(block::word::COMMIT, commit);
         let next = if index + THREADS < blocks {
             Next::At(index + THREADS)
         } else {
             Next::None
         };
-        words[block::word::NEXT] = header.key().guard(next.encode());
+        words[block::word::NEXT] = header.key().guard(block::word::NEXT, next.encode());
         let offset = header_offset(blocks, index);
         for (place, word) in bytes[offset..]
             .as_chunks_mut::<8>()

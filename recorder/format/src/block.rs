@@ -43,7 +43,8 @@
 //! be counted again. Its newest block says that there is no next.
 //!
 //! Why is the commit word guarded and not checked with the rest? It changes with
-//! every record; a guard costs a few instructions.
+//! every record; a guard costs a few instructions. It is bound to its word, so that none
+//! is believed in another's place.
 
 mod correct;
 
@@ -198,9 +199,9 @@ impl Header {
         words[retired + 1] = self.retired.dropped;
         // Over zeros where words are not covered, see `check`.
         words[word::CHECK] = key.over(0, &words);
-        words[word::COMMIT] = key.guard(HEADER_BYTES as u32);
-        words[word::DROPPED] = key.guard(dropped);
-        words[word::NEXT] = key.guard(0);
+        words[word::COMMIT] = key.guard(word::COMMIT, HEADER_BYTES as u32);
+        words[word::DROPPED] = key.guard(word::DROPPED, dropped);
+        words[word::NEXT] = key.guard(word::NEXT, 0);
         words
     }
 
@@ -422,7 +423,7 @@ pub fn commit(bytes: usize, events: u32) -> u32 {
 
 /// What the commit word of a block says, or `None` if it is damaged.
 pub fn committed(words: &[u64], key: Key) -> Option<Commit> {
-    let number = key.guarded(*words.get(word::COMMIT)?)?;
+    let number = key.guarded(word::COMMIT, *words.get(word::COMMIT)?)?;
     let bytes = (number & 0xffff) as usize;
     let in_block = (HEADER_BYTES..=RECORDS_END_BYTES).contains(&bytes) && bytes.is_multiple_of(8);
     in_block.then_some(Commit {
@@ -433,7 +434,7 @@ pub fn committed(words: &[u64], key: Key) -> Option<Commit> {
 
 /// The events dropped so far by the block's thread, or `None` if the word is damaged.
 pub fn dropped(words: &[u64], key: Key) -> Option<u32> {
-    key.guarded(*words.get(word::DROPPED)?)
+    key.guarded(word::DROPPED, *words.get(word::DROPPED)?)
 }
 
 /// What became of a block's thread after the block.
@@ -462,7 +463,7 @@ const ENDED: u32 = u32::MAX;
 
 /// What became of the block's thread, or `None` if the word is damaged.
 pub fn next(words: &[u64], key: Key) -> Option<Next> {
-    Some(match key.guarded(*words.get(word::NEXT)?)? {
+    Some(match key.guarded(word::NEXT, *words.get(word::NEXT)?)? {
         0 => Next::None,
         ENDED => Next::Ended,
         number => Next::At(number - 1),
@@ -525,7 +526,7 @@ pub(crate) mod tests {
             assert_eq!(dropped(&words, header.key()), Some(6));
             assert_eq!(next(&words, header.key()), Some(Next::None));
             let mut words = words;
-            words[word::NEXT] = header.key().guard(Next::At(0).encode());
+            words[word::NEXT] = header.key().guard(word::NEXT, Next::At(0).encode());
             assert_eq!(next(&words, header.key()), Some(Next::At(0)));
         }
     }
@@ -576,7 +577,7 @@ pub(crate) mod tests {
         let header = header();
         let mut words = header.encode(0);
         let mut read = |number| {
-            words[word::COMMIT] = header.key().guard(number);
+            words[word::COMMIT] = header.key().guard(word::COMMIT, number);
             committed(&words, header.key())
         };
         for bytes in 0..=u32::from(u16::MAX) {
@@ -607,13 +608,13 @@ pub(crate) mod tests {
             .chain((16..32).map(|bit| 1 << bit))
             .chain(near_the_end)
         {
-            words[word::NEXT] = header.key().guard(Next::At(index).encode());
+            words[word::NEXT] = header.key().guard(word::NEXT, Next::At(index).encode());
             // The last two numbers are taken: by the end, and by what stands before it.
             let told = index.min(u32::MAX - 2);
             assert_eq!(next(&words, header.key()), Some(Next::At(told)));
         }
         for ended in [Next::None, Next::Ended] {
-            words[word::NEXT] = header.key().guard(ended.encode());
+            words[word::NEXT] = header.key().guard(word::NEXT, ended.encode());
             assert_eq!(next(&words, header.key()), Some(ended));
         }
     }

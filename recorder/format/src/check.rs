@@ -120,11 +120,13 @@ impl Key {
         self.finish(sum)
     }
 
-    /// A 32-bit number with its own check, for words that change in place. Up to three
-    /// flipped bits are seen, wherever they are; of more, nearly all.
+    /// A 32-bit number with its own check, for a word that changes in place, the one at
+    /// word position `position`. Up to three flipped bits are seen, wherever they are; of
+    /// more, nearly all. In any other word it is no such number.
     #[inline]
-    pub fn guard(self, number: u32) -> u64 {
-        u64::from(number) | (u64::from(spread(number) ^ self.0 as u32) << 32)
+    pub fn guard(self, position: usize, number: u32) -> u64 {
+        let check = spread(number) ^ placed(position) ^ self.0 as u32;
+        u64::from(number) | (u64::from(check) << 32)
     }
 
     /// The check of a block that says at its end, too, whose it is and where it lies: other
@@ -150,14 +152,21 @@ impl Key {
 
     /// The number that [`Key::guard`] put into `word`, or `None` if it is damaged.
     #[inline]
-    pub fn guarded(self, word: u64) -> Option<u32> {
-        (guarding(word) == self.0 as u32).then_some(word as u32)
+    pub fn guarded(self, position: usize, word: u64) -> Option<u32> {
+        (guarding(position, word) == self.0 as u32).then_some(word as u32)
     }
 }
 
-/// The bits of the key with which a number is guarded, by the word in which it is.
-pub(crate) fn guarding(word: u64) -> u32 {
-    spread(word as u32) ^ (word >> 32) as u32
+/// The bits of the key with which a number is guarded, by the word in which it is and
+/// that word's position.
+pub(crate) fn guarding(position: usize, word: u64) -> u32 {
+    spread(word as u32) ^ placed(position) ^ (word >> 32) as u32
+}
+
+/// A position as a number with many bits: of no two positions the same.
+#[inline]
+fn placed(position: usize) -> u32 {
+    (position as u32).wrapping_mul(GOLDEN as u32)
 }
 
 /// A number whose every bit changes many: a flipped bit of the number and the same of its
@@ -244,6 +253,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::BLOCK_WORDS;
 
     fn block(recording: u64, sequence: u64) -> Key {
         Key::of_block(recording, sequence, 1, Kind::Records)
@@ -300,11 +310,21 @@ mod tests {
     fn a_guarded_number_comes_back_and_no_flipped_bit_does() {
         let key = block(3, 4);
         for number in [0, 1, 192, 0xffff_ffff] {
-            let word = key.guard(number);
-            assert_eq!(key.guarded(word), Some(number));
+            let word = key.guard(23, number);
+            assert_eq!(key.guarded(23, word), Some(number));
             for bit in 0..64 {
-                assert_eq!(key.guarded(word ^ (1 << bit)), None);
+                assert_eq!(key.guarded(23, word ^ (1 << bit)), None);
             }
+        }
+    }
+
+    #[test]
+    fn a_guarded_number_in_the_place_of_another_is_seen() {
+        let key = block(3, 4);
+        for from in 0..BLOCK_WORDS {
+            let word = key.guard(from, 192);
+            let believed = (0..BLOCK_WORDS).filter(|&to| key.guarded(to, word).is_some());
+            assert_eq!(believed.collect::<Vec<_>>(), [from]);
         }
     }
 
@@ -347,10 +367,10 @@ mod tests {
     fn flipped_bits_of_a_number_and_of_its_check_do_not_undo_each_other() {
         let key = block(3, 4);
         for number in [0, 1, 192, 0x0123_4567, 0xffff_ffff] {
-            let word = key.guard(number);
+            let word = key.guard(23, number);
             for (a, b) in (0..64).flat_map(|a| (0..a).map(move |b| (a, b))) {
                 let flipped = word ^ (1 << a) ^ (1 << b);
-                assert_eq!(key.guarded(flipped), None, "{number}: {a}, {b}");
+                assert_eq!(key.guarded(23, flipped), None, "{number}: {a}, {b}");
             }
         }
     }

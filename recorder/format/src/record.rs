@@ -159,7 +159,9 @@ impl<'a> Raw<'a> {
     /// later.
     pub(crate) fn of(kind: Kind, position: usize, words: &'a [u64], key: Key) -> Option<Self> {
         let (words, later) = match words.split_last() {
-            Some((&later, words)) if kind.has_later_word() => (words, key.guarded(later)?),
+            Some((&later, words)) if kind.has_later_word() => {
+                (words, key.guarded(position + words.len(), later)?)
+            }
             _ => (words, 0),
         };
         Some(Raw {
@@ -203,9 +205,10 @@ pub fn seal_in_place(words: &mut [u64], position: usize, key: Key) {
     *first &= (1 << HEADER_BITS) - 1;
     let later = usize::from(kind(*first).is_some_and(Kind::has_later_word));
     let (body, later) = body.split_at_mut(body.len().saturating_sub(later));
+    let last = position + 1 + body.len();
     later
         .iter_mut()
-        .for_each(|word| *word = key.guard(*word as u32));
+        .for_each(|word| *word = key.guard(last, *word as u32));
     *first = seal(*first, key.over_record(position, *first, body));
 }
 
@@ -310,7 +313,7 @@ mod tests {
             seal_in_place(&mut area, 0, key);
             prop_assert_eq!(at(&area, 0, key).map(|record| record.later), Some(0));
             let last = area.len() - 1;
-            area[last] = key.guard(later);
+            area[last] = key.guard(last, later);
             let record = at(&area, 0, key).unwrap();
             prop_assert_eq!((record.later, &record.words[1..]), (later, &body[..]));
             prop_assert_eq!(record.end(), area.len());

@@ -123,7 +123,7 @@ pub fn records(slot: &[u64], recording: u64, span: SpanId) -> Walk<'_> {
     let key = Key::of_span(recording, span.to_u64());
     let committed = slot
         .get(word::COMMITTED)
-        .and_then(|&word| key.guarded(word));
+        .and_then(|&word| key.guarded(word::COMMITTED, word));
     // A damaged length costs nothing: each record has its own check.
     let end = committed.map_or(slot.len(), |words| SLOT_HEADER_WORDS + words as usize);
     Walk::new(slot, key, SLOT_HEADER_WORDS.min(slot.len()), end)

@@ -225,7 +225,8 @@ fn what_a_record_says_later_is_nothing_or_what_was_said() {
                     let mut open = OpenBlock::begin(&memory, 0, &header(1));
                     open.publish(&memory, &header(1), 0);
                     open.append_with_later(&memory, &[record::header(Kind::SpanExit, WORDS), 5, 7]);
-                    memory.store(HEADER_WORDS + WORDS - 1, key.guard(9));
+                    let last = HEADER_WORDS + WORDS - 1;
+                    memory.store(last, key.guard(last, 9));
                 })
             };
             let mut words = vec![0; HEADER_WORDS];

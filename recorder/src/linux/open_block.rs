@@ -50,7 +50,7 @@ impl OpenBlock {
     #[inline]
     pub(crate) fn append_with_later(&mut self, memory: &Memory, words: &[u64]) {
         self.write(memory, words);
-        memory.store(self.base + self.position, self.key.guard(0));
+        memory.store(self.base + self.position, self.key.guard(self.position, 0));
         self.position += 1;
         self.commit_to(memory, self.position, self.events);
     }
@@ -64,18 +64,21 @@ impl OpenBlock {
 
     #[inline]
     fn commit_to(&self, memory: &Memory, position: usize, events: u32) {
-        let commit = self.key.guard(block::commit(position * 8, events));
+        let commit = block::commit(position * 8, events);
+        let commit = self.key.guard(word::COMMIT, commit);
         memory.publish(self.base + word::COMMIT, commit);
     }
 
     /// Stores how many events the block's thread has dropped so far.
     pub(crate) fn store_dropped(&self, memory: &Memory, dropped: u32) {
-        memory.store(self.base + word::DROPPED, self.key.guard(dropped));
+        let dropped = self.key.guard(word::DROPPED, dropped);
+        memory.store(self.base + word::DROPPED, dropped);
     }
 
     /// Stores what became of the block's thread: it goes on in another, or has ended.
     pub(crate) fn store_next(&self, memory: &Memory, next: Next) {
-        memory.publish(self.base + word::NEXT, self.key.guard(next.encode()));
+        let next = self.key.guard(word::NEXT, next.encode());
+        memory.publish(self.base + word::NEXT, next);
     }
 
     /// Takes the words of a block over: the old records are gone with the first

@@ -189,7 +189,10 @@ impl Ring {
         self.later_span.set(0);
         let said = match seeded::is(Bug::LaterBare) {
             true => u64::from(after),
-            false => Key::from_bits(self.key.get()).guard(after),
+            false => {
+                let position = (word - self.base.get()) as usize;
+                Key::from_bits(self.key.get()).guard(position, after)
+            }
         };
         Some((word as usize, said))
     }

@@ -301,12 +301,13 @@ impl Spans {
             return None;
         }
         let key = Key::of_span(recording, span.to_u64());
-        let committed = key.guarded(memory.load(base + word::COMMITTED, Ordering::Acquire))?;
+        let committed = memory.load(base + word::COMMITTED, Ordering::Acquire);
+        let committed = key.guarded(word::COMMITTED, committed)?;
         let len = (SLOT_HEADER_WORDS + committed as usize).min(SLOT_WORDS);
         for (i, word) in words[..len].iter_mut().enumerate() {
             *word = memory.load(base + i, Ordering::Relaxed);
         }
-        words[word::COMMITTED] = key.guard(committed);
+        words[word::COMMITTED] = key.guard(word::COMMITTED, committed);
         fence(Ordering::Acquire);
         (memory.load(base + word::ID, Ordering::Relaxed) == span.to_u64()).then_some(len)
     }
@@ -348,7 +349,7 @@ fn write_opening(memory: &Memory, recording: u64, span: SpanId, words: &[u64]) -
     let key = Key::of_span(recording, span.to_u64());
     memory.store_record(base + SLOT_HEADER_WORDS, words, key, SLOT_HEADER_WORDS);
     let end = SLOT_HEADER_WORDS + words.len();
-    memory.store(base + end, key.guard(0));
+    memory.store(base + end, key.guard(end, 0));
     commit(memory, base, key, end + 1)
 }
 
@@ -378,8 +379,8 @@ fn write_values(memory: &Memory, recording: u64, span: SpanId, at: usize, words:
 /// Commits the words of a slot before `end`, and gives it back.
 #[inline]
 fn commit(memory: &Memory, base: usize, key: Key, end: usize) -> usize {
-    let words = key.guard((end - SLOT_HEADER_WORDS) as u32);
-    memory.publish(base + word::COMMITTED, words);
+    let committed = key.guard(word::COMMITTED, (end - SLOT_HEADER_WORDS) as u32);
+    memory.publish(base + word::COMMITTED, committed);
     end
 }
 

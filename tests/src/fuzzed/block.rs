@@ -67,14 +67,14 @@ fn decoded(words: &[u64], committed: impl Fn(&[u64], Key) -> Option<Commit>) -> 
         assert_eq!(again[word::DROPPED], words[word::DROPPED]);
     }
     if let Some(next) = block::next(words, key) {
-        assert_eq!(key.guard(next.encode()), words[word::NEXT]);
+        assert_eq!(key.guard(word::NEXT, next.encode()), words[word::NEXT]);
         assert!(next != Next::At(u32::MAX));
     }
     let commit = committed(words, key);
     let end = commit.map_or(BLOCK_WORDS, |commit| commit.bytes / 8);
     if let Some(commit) = commit {
         assert!((HEADER_BYTES..=RECORDS_END_BYTES).contains(&commit.bytes));
-        let again = key.guard(block::commit(commit.bytes, commit.events));
+        let again = key.guard(word::COMMIT, block::commit(commit.bytes, commit.events));
         assert_eq!(again, words[word::COMMIT]);
     }
     let events = walked(words, key, end);

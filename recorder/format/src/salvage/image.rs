@@ -232,9 +232,9 @@ impl Image {
         self.used += u64::from(was_free);
         self.total(totals::PLACES_USED, self.used);
         if let Some(old) = old.filter(|old| kind == Kind::Records && old.index != index) {
-            let next = old.key.guard(block::Next::At(index).encode());
-            let word = self.block_offset(old.index) + 8 * block::word::NEXT as u64;
-            self.put(word, &[next]);
+            let next = block::Next::At(index).encode();
+            let offset = self.block_offset(old.index) + 8 * word::NEXT as u64;
+            self.put(offset, &[old.key.guard(word::NEXT, next)]);
         }
     }
 
@@ -271,8 +271,9 @@ impl Image {
         self.put(offset + newest.bytes as u64, &words);
         newest.bytes += words.len() * 8;
         newest.events += u32::from(kind.is_event());
-        let commit = key.guard(block::commit(newest.bytes, newest.events));
-        self.put(offset + 8 * block::word::COMMIT as u64, &[commit]);
+        let commit = block::commit(newest.bytes, newest.events);
+        let commit = key.guard(word::COMMIT, commit);
+        self.put(offset + 8 * word::COMMIT as u64, &[commit]);
         self.newest.insert(thread, newest);
     }
 
@@ -280,8 +281,9 @@ impl Image {
     pub(crate) fn and_later(&mut self, thread: u32, ticks: u32) {
         let newest = self.newest[&thread];
         let key = newest.key;
-        let last = self.block_offset(newest.index) + newest.bytes as u64 - 8;
-        self.put(last, &[key.guard(ticks)]);
+        let last = newest.bytes - 8;
+        let offset = self.block_offset(newest.index) + last as u64;
+        self.put(offset, &[key.guard(last / 8, ticks)]);
     }
 
     /// Words for which the thread's block has room.
@@ -299,11 +301,9 @@ impl Image {
         let newest = self.newest.get_mut(&thread).unwrap();
         newest.dropped += dropped;
         let (index, dropped) = (newest.index, newest.dropped);
-        let guarded = newest.key.guard(dropped);
-        self.put(
-            self.block_offset(index) + 8 * block::word::DROPPED as u64,
-            &[guarded],
-        );
+        let guarded = newest.key.guard(word::DROPPED, dropped);
+        let offset = self.block_offset(index) + 8 * word::DROPPED as u64;
+        self.put(offset, &[guarded]);
     }
 
     /// The words of a slot in which `id` lives; every record's body begins with its ticks.
@@ -314,7 +314,8 @@ impl Image {
             words.extend(sealed(*kind, body, words.len(), key));
         }
         assert!(words.len() <= SLOT_WORDS, "the slot is full");
-        words[span::word::COMMITTED] = key.guard((words.len() - SLOT_HEADER_WORDS) as u32);
+        let committed = (words.len() - SLOT_HEADER_WORDS) as u32;
+        words[span::word::COMMITTED] = key.guard(span::word::COMMITTED, committed);
         words
     }
 

@@ -425,28 +425,25 @@ fn owners(sequence: u64, thread: u32) -> impl Iterator<Item = Owner> {
     [of(thread, Kind::Records), of(0, Kind::CallSites)].into_iter()
 }
 
-/// The guarded numbers of a block's header, of which each has its check.
+/// The guarded numbers of a block's header, of which each has its check: by which bits of
+/// a key each is guarded.
 #[derive(Clone, Copy)]
-struct Guards([u64; 3]);
+struct Guards([u32; 3]);
 
 fn guards_of(words: &[u64]) -> Guards {
     let own = [word::COMMIT, word::DROPPED, word::NEXT];
-    Guards(own.map(|at| words.get(at).copied().unwrap_or(0)))
+    Guards(own.map(|at| guarding(at, words.get(at).copied().unwrap_or(0))))
 }
 
 impl Guards {
     fn any_is_of(self, key: Key) -> bool {
-        self.0.iter().any(|&word| key.guarded(word).is_some())
+        self.0.contains(&(key.to_bits() as u32))
     }
 
-    /// Whether two are of one key, whichever that is.
+    /// Whether two are of one key, whichever that is: of three words of a run no two are.
     fn agree(self) -> bool {
-        // A word of one half twice is what zeros, ones and other runs leave.
-        let bits = |word: u64| (word as u32 != (word >> 32) as u32).then(|| guarding(word));
-        let [a, b, c] = self.0.map(bits);
-        [(a, b), (b, c), (a, c)]
-            .into_iter()
-            .any(|(a, b)| a.is_some() && a == b)
+        let Guards([a, b, c]) = self;
+        a == b || b == c || a == c
     }
 }
 

@@ -104,14 +104,12 @@ const DAMAGED: u64 = u64::from_le_bytes(*b"ttlgscrb");
 /// The id in a slot that is damaged: of no span that has a slot.
 const NO_SPAN: u64 = u64::MAX;
 
-/// A guarded word that is damaged.
-fn broken(key: Key) -> u64 {
-    key.guard(0) ^ (1 << 63)
-}
-
-/// The word if it is guarded, or one that is seen to be damaged.
-fn guarded(word: u64, key: Key) -> u64 {
-    key.guarded(word).map_or(broken(key), |_| word)
+/// The word at a position if it is guarded, or one that is seen to be damaged.
+fn guarded(position: usize, word: u64, key: Key) -> u64 {
+    match key.guarded(position, word) {
+        Some(_) => word,
+        None => key.guard(position, 0) ^ (1 << 63),
+    }
 }
 
 /// The block at a place.
@@ -371,7 +369,7 @@ impl Scrub<'_> {
                 let unused = word::RETIRED + 2 * (1 - (header.pair & 1));
                 clean[unused..unused + 2].fill(0);
                 for at in [word::COMMIT, word::DROPPED, word::NEXT] {
-                    clean[at] = guarded(clean[at], key);
+                    clean[at] = guarded(at, clean[at], key);
                 }
                 let walk = Walk::new(&words[..], key, HEADER_WORDS, *end);
                 self.records(walk, &mut clean, key, is_of_block);
@@ -467,7 +465,7 @@ impl Scrub<'_> {
         let key = Key::of_span(self.recording, id.to_u64());
         let mut clean = slot[..SLOT_HEADER_WORDS.min(slot.len())].to_vec();
         if let Some(committed) = clean.get_mut(span::word::COMMITTED) {
-            *committed = guarded(*committed, key);
+            *committed = guarded(span::word::COMMITTED, *committed, key);
         }
         let walk = span::records(slot, self.recording, id);
         let of_span = |kind| matches!(kind, Kind::SpanOpen | Kind::SpanValues);
