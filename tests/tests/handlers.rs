@@ -159,6 +159,12 @@ fn a_host_may_exit_in_its_own_handler_and_the_fault_is_told() {
 }
 
 #[test]
+fn without_a_guard_a_hosts_handler_has_the_faults_of_the_recorders_threads() {
+    let mut host = Host::start(HOST.as_ref(), "exits-in-its-handler-aside", true);
+    assert_eq!(host.ends().code(), Some(42));
+}
+
+#[test]
 fn a_handler_that_came_later_and_calls_the_recorders_changes_nothing() {
     let (status, opened) = ends_alike("chains");
     assert_eq!(status.signal(), Some(SIGSEGV));

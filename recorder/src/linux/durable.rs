@@ -170,7 +170,7 @@ fn now_ns() -> u64 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::Durability;
+    use crate::{Durability, Recorder};
 
     #[test]
     fn a_sync_that_is_late_is_long_even_while_it_is_under_way() {
@@ -189,23 +189,54 @@ mod tests {
         assert_eq!(syncs.longest(), Duration::ZERO, "it came early");
     }
 
+    /// A recorder that writes to a disk every millisecond, if temporary files are on one.
+    fn on_a_disk(directory: &tempfile::TempDir) -> Option<Recorder> {
+        let durability = Durability::Interval(Duration::from_millis(1));
+        let builder = crate::builder().directory(directory.path());
+        match builder.capacity_mib(1).durability(durability).create() {
+            Ok(recorder) => Some(recorder),
+            Err(error) if error.to_string().contains("it is in memory") => {
+                eprintln!("SKIPPED: temporary files are in memory here");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Waits for so many more, that succeed or fail.
+    fn await_syncs(recorder: &Recorder, more: u64) {
+        let tried = || recorder.stats().syncs + recorder.stats().failed_syncs;
+        let until = tried() + more;
+        while tried() < until {
+            sleep(Duration::from_millis(1));
+        }
+    }
+
     #[test]
     fn a_recording_on_a_disk_is_written_there_again_and_again() {
         let directory = tempfile::tempdir().unwrap();
-        let durability = Durability::Interval(Duration::from_millis(1));
-        let builder = crate::builder().directory(directory.path());
-        let created = builder.capacity_mib(1).durability(durability).create();
-        let recorder = match created {
-            Ok(recorder) => recorder,
-            Err(error) if error.to_string().contains("it is in memory") => {
-                eprintln!("SKIPPED: temporary files are in memory here");
-                return;
-            }
-            Err(error) => panic!("{error}"),
+        let Some(recorder) = on_a_disk(&directory) else {
+            return;
         };
-        while recorder.stats().syncs < 3 {
-            assert_eq!(recorder.stats().failed_syncs, 0);
-            sleep(Duration::from_millis(1));
-        }
+        await_syncs(&recorder, 3);
+        assert_eq!(recorder.stats().failed_syncs, 0);
+    }
+
+    #[test]
+    fn what_lies_in_private_memory_is_never_said_to_be_on_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let Some(recorder) = on_a_disk(&directory) else {
+            return;
+        };
+        let file = File::options().write(true).open(recorder.path());
+        file.unwrap().set_len(1).unwrap();
+        tracing::subscriber::with_default(recorder.subscriber(), || tracing::info!("lost"));
+        assert_ne!(recorder.stats().lost_stretches, 0);
+        // One may have begun before.
+        await_syncs(&recorder, 1);
+        let succeeded = recorder.stats().syncs;
+        await_syncs(&recorder, 3);
+        assert_eq!(recorder.stats().syncs, succeeded);
+        assert!(recorder.stats().failed_syncs >= 3);
     }
 }

@@ -110,6 +110,13 @@ fn main() {
             println!("survived {}", SEEN.load(Ordering::Relaxed));
             wait();
         }
+        "exits-in-its-handler-aside" => {
+            own_handler(libc::SIGBUS, exits_aside);
+            loses_its_recording(Path::new(directory));
+            // SAFETY: it sends this process a signal for which the recorder has a handler.
+            assert_eq!(unsafe { libc::raise(libc::SIGUSR1) }, 0);
+            wait();
+        }
         "waits" => {
             recorded();
             info!("before the signal");
@@ -123,6 +130,17 @@ fn main() {
 fn record(directory: &Path) {
     let builder = ttlog::builder().name("host").directory(directory);
     let _ = builder.capacity_mib(2).init().expect("a recorder");
+}
+
+/// Without a guard; the next to write into the recording's head, which is the recorder's
+/// thread that a signal asks for a snapshot, does so in vain.
+fn loses_its_recording(directory: &Path) {
+    let builder = ttlog::builder().name("host").directory(directory);
+    let builder = builder.fatal_signals(false).snapshot_on(libc::SIGUSR1);
+    let recorder = builder.init().expect("a recorder");
+    let file = std::fs::File::options().write(true).open(recorder.path());
+    file.and_then(|file| file.set_len(1))
+        .expect("a shorter file");
 }
 
 fn wait() -> ! {
@@ -198,6 +216,18 @@ fn deeper(depth: u64) -> u64 {
 extern "C" fn exits(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: it ends the process, and calls nothing of it.
     unsafe { libc::_exit(42) };
+}
+
+/// The same, on another thread than the first.
+extern "C" fn exits_aside(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: these ask for numbers, and the last ends the process.
+    unsafe {
+        libc::_exit(if libc::gettid() == libc::getpid() {
+            1
+        } else {
+            42
+        })
+    };
 }
 
 extern "C" fn counts(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
