@@ -5,7 +5,9 @@
 //!
 //! Ticks are nanoseconds here, and the wall clock shows [`EPOCH_NS`] at tick 0.
 
-use ttlog_format::block::{self, HEADER_BYTES, HEADER_WORDS, Kind, Next, Retired, word};
+use ttlog_format::block::{
+    self, HEADER_BYTES, HEADER_WORDS, Kind, Next, OWNER_WORD, Retired, word,
+};
 use ttlog_format::cause::{self, CAUSE_WORDS, CAUSES, Cause};
 use ttlog_format::check::{CHECK_BITS, Key};
 use ttlog_format::clock::{Sample, Source};
@@ -102,7 +104,7 @@ pub fn block(header: &block::Header, records: &[(Record, Vec<u64>)]) -> Vec<u64>
     let mut events = 0;
     for (kind, body) in records {
         let record = sealed(*kind, body, words.len(), key);
-        if words.len() + record.len() <= BLOCK_WORDS {
+        if words.len() + record.len() <= OWNER_WORD {
             words.extend(record);
             events += u32::from(kind.is_event());
         }

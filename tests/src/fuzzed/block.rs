@@ -5,7 +5,8 @@ use std::io;
 use std::sync::OnceLock;
 
 use ttlog_format::block::{
-    self, Commit, HEADER_BYTES, HEADER_WORDS, Kind, Next, RECORDS_END_BYTES, State, word,
+    self, Commit, HEADER_BYTES, HEADER_WORDS, Kind, Next, OWNER_WORD, RECORDS_END_BYTES, State,
+    word,
 };
 use ttlog_format::check::Key;
 use ttlog_format::header::Layout;
@@ -71,7 +72,7 @@ fn decoded(words: &[u64], committed: impl Fn(&[u64], Key) -> Option<Commit>) -> 
         assert!(next != Next::At(u32::MAX));
     }
     let commit = committed(words, key);
-    let end = commit.map_or(BLOCK_WORDS, |commit| commit.bytes / 8);
+    let end = commit.map_or(OWNER_WORD, |commit| commit.bytes / 8);
     if let Some(commit) = commit {
         assert!((HEADER_BYTES..=RECORDS_END_BYTES).contains(&commit.bytes));
         let again = key.guard(word::COMMIT, block::commit(commit.bytes, commit.events));
