@@ -7,6 +7,7 @@ mod live;
 mod mended;
 mod scrubbed;
 mod told;
+mod wild;
 
 use super::image::{EPOCH_NS, EVENT, Image, SPAN, number, text};
 use super::*;
