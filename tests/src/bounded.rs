@@ -77,8 +77,8 @@ pub struct Outcome {
     pub case: &'static str,
     /// Which command.
     pub command: String,
-    /// Bytes of the input, as many as are there.
-    pub bytes: u64,
+    /// Where the input is, as long as it is told of.
+    pub path: PathBuf,
     /// What it took.
     pub used: Used,
     /// For how long.
@@ -171,17 +171,10 @@ fn read_by(
     Outcome {
         case,
         command: command.join(" "),
-        bytes: held(path),
+        path: path.to_owned(),
         used,
         took,
     }
-}
-
-/// Bytes of a file that are there and no hole.
-fn held(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).expect("the input is there");
-    (metadata.blocks() * 512).min(metadata.len())
 }
 
 /// Has `reader` take filters that were made to be dear; of a small recording.
@@ -198,7 +191,7 @@ pub fn filter(reader: &Path, home: &Path, mut tell: impl FnMut(&Outcome)) {
         tell(&Outcome {
             case: name,
             command: format!("view {flag}"),
-            bytes: held(&path),
+            path: path.clone(),
             used,
             took: begun.elapsed(),
         });

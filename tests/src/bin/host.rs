@@ -220,14 +220,9 @@ extern "C" fn exits(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
 
 /// The same, on another thread than the first.
 extern "C" fn exits_aside(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: these ask for numbers, and the last ends the process.
-    unsafe {
-        libc::_exit(if libc::gettid() == libc::getpid() {
-            1
-        } else {
-            42
-        })
-    };
+    let is_first = nix::unistd::gettid() == nix::unistd::getpid();
+    // SAFETY: it ends the process, and calls nothing of it.
+    unsafe { libc::_exit(if is_first { 1 } else { 42 }) };
 }
 
 extern "C" fn counts(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
