@@ -724,18 +724,18 @@ fn left_by(victim: &Path, plan: &Plan, life_ms: u64) -> Original {
     Original::new(bytes).unwrap_or_else(|violation| panic!("{plan:?}: {violation}"))
 }
 
-/// Damages so many copies of the originals, on two threads; `each` is called after every
-/// copy.
+/// Damages a copy of the originals for each seed, on two threads; `each` is called after
+/// every copy.
 ///
 /// # Panics
 /// If there is no original.
-pub fn damaged(originals: &[Original], copies: u64, each: impl Fn() + Sync) -> Report {
+pub fn damaged(originals: &[Original], seeds: Range<u64>, each: impl Fn() + Sync) -> Report {
     const LANES: u64 = 2;
     let each = &each;
     std::thread::scope(|scope| {
         let lanes: Vec<_> = (0..LANES)
             .map(|lane| {
-                let seeds = (lane..copies).step_by(LANES as usize);
+                let seeds = (seeds.start + lane..seeds.end).step_by(LANES as usize);
                 scope.spawn(move || damage(originals, seeds, salvaged, each))
             })
             .collect();

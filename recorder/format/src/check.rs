@@ -153,7 +153,13 @@ impl Key {
     /// The number that [`Key::guard`] put into `word`, or `None` if it is damaged.
     #[inline]
     pub fn guarded(self, position: usize, word: u64) -> Option<u32> {
-        (guarding(position, word) == self.0 as u32).then_some(word as u32)
+        self.guards(guarding(position, word)).then_some(word as u32)
+    }
+
+    /// Whether these are the bits of the key with which numbers are guarded.
+    #[inline]
+    pub(crate) fn guards(self, bits: u32) -> bool {
+        bits == self.0 as u32
     }
 }
 

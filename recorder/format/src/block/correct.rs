@@ -22,7 +22,7 @@ pub(crate) fn are_near(a: u64, b: u64) -> bool {
 }
 
 /// What a word would be if one of its bytes were another.
-pub(crate) fn near(word: u64) -> impl Iterator<Item = u64> {
+pub(crate) fn near(word: u64) -> impl Iterator<Item = u64> + Clone {
     (0..8).flat_map(move |byte| (1..=255).map(move |other| word ^ (other << (8 * byte))))
 }
 

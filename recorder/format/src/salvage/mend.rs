@@ -6,10 +6,11 @@
 //! was found; the words at the block's end; the words of the header on faith; what the
 //! thread's blocks before and after say; and where all that has failed, owners that are
 //! like those, and sequence numbers that nobody else has with the threads that are known.
-//! Records of an older life may lie behind and pass as well: where two of the numbers that
-//! the header guards are of one key, one of the three has to be the owner's, and where no two
-//! are, one of the block's first records, until nothing else is left; and of two owners the
-//! newer is it.
+//! Records of an older life may lie behind and pass as well. The numbers that the header
+//! guards are the newest life's: an owner under whose key one of them is right comes first,
+//! and where two of them are of one key there is no other. Where none is right, one of the
+//! block's first records has to be the owner's, until nothing else is left; and of two
+//! owners the newer is it.
 //! At last, a copy of a block that is nowhere else is taken for the block.
 //!
 //! The law: nothing is guessed. What the header's check does not prove, and nothing else
@@ -34,7 +35,7 @@ use crate::{BLOCK_WORDS, record};
 /// Keys that are tried for each place of the pool.
 const KEYS_A_PLACE: u64 = 1 << 14;
 
-/// Where no guards tell the right key: so many of what may be a block's first records are
+/// Of an owner for whom no guard speaks: so many of what may be a block's first records are
 /// asked. They are the newest life's; what lies behind may be an older one's.
 const WITNESSES: usize = 16;
 
@@ -313,16 +314,15 @@ impl Known {
         }
         let before = self.before.get(&place).into_iter().flatten().copied();
         pairs.extend(before);
-        // Records of an older life may lie behind those of a newer one, and pass, too.
-        pairs.sort_by_key(|owner| Reverse(owner.sequence));
         let witnesses = Witnesses::of(words);
+        let is_guarded = |owner: &Owner| witnesses.guards.any_is_of(owner.key(self.recording));
+        // Records of an older life may lie behind those of a newer one, and pass, too.
+        pairs.sort_by_key(|owner| Reverse((is_guarded(owner), owner.sequence)));
         let may_be = |owner: &Owner| {
             effort == Effort::Unguarded || witnesses.speak_for(owner.key(self.recording))
         };
-        pairs
-            .into_iter()
-            .filter(may_be)
-            .find_map(|owner| self.proven(words, owner))
+        let mut pairs = pairs.into_iter().filter(may_be);
+        pairs.find_map(|owner| self.proven(words, owner))
     }
 
     /// Whether the words at the block's beginning are its own, and not a copy of another's.
@@ -416,7 +416,7 @@ impl Known {
 }
 
 /// A block of records or of call sites with this sequence number.
-fn owners(sequence: u64, thread: u32) -> impl Iterator<Item = Owner> {
+fn owners(sequence: u64, thread: u32) -> impl Iterator<Item = Owner> + Clone {
     let of = move |thread, kind| Owner {
         sequence,
         thread,
@@ -437,7 +437,7 @@ fn guards_of(words: &[u64]) -> Guards {
 
 impl Guards {
     fn any_is_of(self, key: Key) -> bool {
-        self.0.contains(&(key.to_bits() as u32))
+        self.0.into_iter().any(|bits| key.guards(bits))
     }
 
     /// Whether two are of one key, whichever that is: of three words of a run no two are.
@@ -452,8 +452,7 @@ struct Witnesses<'w> {
     records: &'w [u64],
     /// Where records may begin.
     places: Vec<usize>,
-    /// Where two of them agree, so that one of them is right.
-    guards: Option<Guards>,
+    guards: Guards,
 }
 
 impl<'w> Witnesses<'w> {
@@ -464,31 +463,28 @@ impl<'w> Witnesses<'w> {
             let fits = len >= record::RECORD_MIN_WORDS && at + len <= records.len();
             fits && record::kind(records[at]).is_some()
         };
-        let guards = Some(guards_of(words)).filter(|guards| guards.agree());
-        let most = guards.map_or(WITNESSES, |_| records.len());
-        let places = (HEADER_WORDS..records.len()).filter(may_begin);
-        let places = places.take(most).collect();
         Witnesses {
             records,
-            places,
-            guards,
+            places: (HEADER_WORDS..records.len()).filter(may_begin).collect(),
+            guards: guards_of(words),
         }
     }
 
-    /// What asking them costs, in keys.
-    fn cost(&self) -> u64 {
-        match self.guards {
-            Some(_) => 1,
-            None => 1 + self.places.len() as u64 / 2,
+    /// Those that are asked of an owner for whom no guard speaks.
+    fn first(&self) -> &[usize] {
+        match self.guards.agree() {
+            true => &[],
+            false => &self.places[..self.places.len().min(WITNESSES)],
         }
     }
 
     fn speak_for(&self, key: Key) -> bool {
-        if self.guards.is_some_and(|guards| !guards.any_is_of(key)) {
-            return false;
-        }
+        let asked = match self.guards.any_is_of(key) {
+            true => &self.places,
+            false => self.first(),
+        };
         let passes = |&at: &usize| record::at(self.records, at, key).is_some();
-        self.places.iter().any(passes)
+        asked.iter().any(passes)
     }
 }
 
@@ -500,23 +496,40 @@ struct Seek<'k, 'w, 'b> {
 }
 
 impl Seek<'_, '_, '_> {
-    /// Whether it is this owner's; `Err` when all that may be tried has been.
-    fn is_of(&mut self, owner: Owner) -> Result<bool, ()> {
-        if owner.sequence == 0 || self.known.sequences.contains(&owner.sequence) {
-            return Ok(false);
-        }
-        if !self.budget.spend(self.witnesses.cost()) {
-            return Err(());
-        }
-        Ok(self.witnesses.speak_for(owner.key(self.known.recording)))
+    /// Whose it is of these, where a guard speaks for one, and else where the first records do.
+    fn one_of(&mut self, among: impl Iterator<Item = Owner> + Clone) -> Option<Owner> {
+        let witnesses = self.witnesses;
+        let first = witnesses.first().len() as u64;
+        let guarded = self.find(among.clone(), 1, |key| {
+            witnesses.guards.any_is_of(key) && witnesses.speak_for(key)
+        });
+        guarded.or_else(|| match first {
+            0 => None,
+            _ => self.find(among, first.div_ceil(2), |key| witnesses.speak_for(key)),
+        })
     }
 
-    fn first(&mut self, mut among: impl Iterator<Item = Owner>) -> Option<Owner> {
-        among.find_map(|owner| match self.is_of(owner) {
-            Ok(true) => Some(Some(owner)),
-            Ok(false) => None,
-            Err(()) => Some(None),
-        })?
+    /// The first whose key is right, if all that may be tried, at so much each, has one.
+    fn find(
+        &mut self,
+        among: impl Iterator<Item = Owner>,
+        cost: u64,
+        is_right: impl Fn(Key) -> bool,
+    ) -> Option<Owner> {
+        let known = self.known;
+        let may_be = |owner: &Owner| {
+            let is_another = known.sequences.contains(&owner.sequence);
+            owner.sequence != 0 && !is_another
+        };
+        for owner in among.filter(may_be) {
+            if !self.budget.spend(cost) {
+                return None;
+            }
+            if is_right(owner.key(known.recording)) {
+                return Some(owner);
+            }
+        }
+        None
     }
 
     /// Whose it is, by what is said of it with another byte.
@@ -539,7 +552,7 @@ impl Seek<'_, '_, '_> {
         let as_found = found
             .iter()
             .flat_map(|&sequence| every.clone().flat_map(move |it| owners(sequence, it)));
-        if let Some(owner) = self.first(as_found) {
+        if let Some(owner) = self.one_of(as_found) {
             return Some(owner);
         }
         // One that is like it, with those that were found, and some that are known.
@@ -548,7 +561,7 @@ impl Seek<'_, '_, '_> {
             .flat_map(near)
             .filter(|&sequence| sequence <= known.last.saturating_add(PAST_LAST))
             .flat_map(|sequence| few.iter().flat_map(move |&it| owners(sequence, it)));
-        if let Some(owner) = self.first(alike) {
+        if let Some(owner) = self.one_of(alike) {
             return Some(owner);
         }
         // A thread of which there is no other block.
@@ -557,7 +570,7 @@ impl Seek<'_, '_, '_> {
             let threads = threads.filter_map(|thread| u32::try_from(thread).ok());
             threads.flat_map(move |thread| owners(sequence, thread))
         });
-        self.first(unknown)
+        self.one_of(unknown)
     }
 
     /// Whose it is, of all that can be.
@@ -581,6 +594,6 @@ impl Seek<'_, '_, '_> {
                     },
                 })
             });
-        self.first(all)
+        self.one_of(all)
     }
 }

@@ -129,10 +129,33 @@ fn many_records_of_an_older_life_do_not_speak_for_it() {
         let image = of_two_lives(events);
         assert_eq!(numbers(&image.salvage()), told(events));
     }
-    // Where no guards tell, enough has to be there of the newest.
+    // Where no guard is right, enough has to be there of the newest.
     let mut image = of_two_lives(20);
-    destroy(&mut image, 1, word::COMMIT..word::DROPPED + 1);
+    for guarded in [word::COMMIT, word::DROPPED, word::NEXT] {
+        destroy(&mut image, 1, guarded..guarded + 1);
+    }
     assert_eq!(numbers(&image.salvage()), told(20));
+}
+
+#[test]
+fn one_guard_that_is_right_speaks_for_a_block_whose_first_records_are_damaged() {
+    let guards = [word::COMMIT, word::DROPPED, word::NEXT];
+    for right in guards {
+        let mut image = of_two_lives(40);
+        for guarded in guards.into_iter().filter(|&guarded| guarded != right) {
+            destroy(&mut image, 1, guarded..guarded + 1);
+        }
+        // Each of these may be a record's beginning yet.
+        for word in HEADER_WORDS..HEADER_WORDS + 100 {
+            image.flip(1, word);
+        }
+        let told = numbers(&image.salvage());
+        assert!(
+            told.starts_with(&[60]) && told.ends_with(&[138, 139]),
+            "{told:?}"
+        );
+        assert!(told.iter().all(|&number| number >= 60), "{told:?}");
+    }
 }
 
 #[test]
