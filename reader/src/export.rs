@@ -56,16 +56,16 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use jiff::SignedDuration;
 use ttlog_format::header::Header;
-use ttlog_format::salvage::Ledger;
+use ttlog_format::salvage::{Entry, Ledger, Recording};
 use ttlog_format::verdict::Verdict;
 
+use crate::again::Arounds;
 use crate::error::Error;
 use crate::filter::{self, Filter};
 use crate::find::millis_of_name;
 use crate::output::zone;
 use crate::reading::Reading;
-use crate::shown::Shown;
-use crate::text::span;
+use crate::text::push_span;
 
 use chrome::Chrome;
 use csv::Csv;
@@ -73,6 +73,7 @@ use ctf::Ctf;
 use format::{Wanted, write_to};
 use hidden::{Hidden, create_new, refused};
 use lines::Lines;
+use lots::Lots;
 use passing::Passing;
 use perfetto::Perfetto;
 use snapshot::Snapshot;
@@ -85,6 +86,7 @@ mod drawn;
 mod format;
 pub(crate) mod hidden;
 mod lines;
+mod lots;
 mod passing;
 mod perfetto;
 mod snapshot;
@@ -278,8 +280,8 @@ impl<'s> Export<'s> {
                 let chrome = Chrome::new((**verdict).clone(), &mut out);
                 write_to(entries, wanted, &mut Tracks::new(survey, wanted, chrome))
             }
-            (Kind::Csv, _) => write_to(entries, wanted, &mut Csv::new(&mut out)),
-            (_, _) => write_to(entries, wanted, &mut Lines::new(&mut out)),
+            (Kind::Csv, _) => write_to(entries, wanted, &mut Lots::of(Csv::new(&mut out))),
+            (_, _) => write_to(entries, wanted, &mut Lots::of(Lines::new(&mut out))),
         }?;
         out.flush()
     }
@@ -293,8 +295,8 @@ impl<'s> Export<'s> {
     fn write_into(&mut self, directory: &Path) -> io::Result<()> {
         let new = |name| create_new(&directory.join(name));
         let (metadata, stream) = (new("metadata")?, new("stream")?);
-        let mut ctf = Ctf::new(BufWriter::new(&metadata), BufWriter::new(&stream));
-        write_to(&mut *self.reading.entries, &self.wanted, &mut ctf)?;
+        let ctf = Ctf::new(BufWriter::new(&metadata), BufWriter::new(&stream));
+        write_to(&mut *self.reading.entries, &self.wanted, &mut Lots::of(ctf))?;
         metadata.sync_all()?;
         stream.sync_all()
     }
@@ -317,11 +319,17 @@ fn passing<'s>(reading: Reading<'s>, filter: Filter) -> Reading<'s> {
     }
 }
 
-/// The spans around an entry as `view` shows them: `request{id=7}:query{table="users"}`
-fn spans_of(shown: &Shown<'_>) -> String {
-    let missing = shown.spans_missing.then(|| "?".to_owned());
-    let spans = missing.into_iter().chain(shown.spans.iter().map(span));
-    spans.collect::<Vec<_>>().join(":")
+/// Appends the spans around an entry, as `view` shows them: `request{id=7}:query{table="users"}`
+fn push_spans(out: &mut Vec<u8>, spans: &mut Arounds, recording: &Recording, entry: &Entry) {
+    if let Some(id) = entry.span {
+        spans.push_around(out, recording, id, entry.wall_ns, |out, spans, missing| {
+            out.extend(missing.then_some(b'?'));
+            for (at, span) in spans.iter().enumerate() {
+                out.extend((missing || at > 0).then_some(b':'));
+                push_span(out, span);
+            }
+        });
+    }
 }
 
 /// The path as it is: it was given by whoever runs this, who may want to use it.

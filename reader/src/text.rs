@@ -163,7 +163,7 @@ fn push_spans(out: &mut Vec<u8>, spans: &[ShownSpan<'_>], spans_missing: bool) {
 }
 
 /// `request{id=7}`
-fn push_span(out: &mut Vec<u8>, span: &ShownSpan<'_>) {
+pub(crate) fn push_span(out: &mut Vec<u8>, span: &ShownSpan<'_>) {
     push_escaped(out, span.name.unwrap_or("?").as_bytes());
     if span.fields.is_empty() {
         return;

@@ -12,8 +12,8 @@ use ttlog_format::salvage::{Entry, Recording};
 use ttlog_format::site::Level;
 
 use super::format::Format;
-use super::spans_of;
-use crate::allowance::Allowance;
+use super::push_spans;
+use crate::again::Arounds;
 use crate::escape::{escape, text};
 use crate::json::word;
 use crate::shown::Shown;
@@ -34,16 +34,36 @@ const COLUMNS: [&str; 10] = [
 
 /// A table that is written to `out`.
 pub(super) struct Csv<W: Write> {
-    allowance: Allowance,
+    spans: Arounds,
     writer: Writer<W>,
 }
 
 impl<W: Write> Csv<W> {
     pub(super) fn new(out: W) -> Csv<W> {
         Csv {
-            allowance: Allowance::default(),
+            spans: Arounds::default(),
             writer: Writer::from_writer(out),
         }
+    }
+
+    /// The cells of an entry, one for each of [`COLUMNS`].
+    fn row(&mut self, recording: &Recording, entry: &Entry) -> [String; COLUMNS.len()] {
+        let mut spans = Vec::new();
+        push_spans(&mut spans, &mut self.spans, recording, entry);
+        let shown = Shown::alone(recording, entry);
+        let thread = shown.thread;
+        [
+            utc(shown.wall_ns),
+            shown.level.map_or("", Level::as_str).into(),
+            cell(escaped(shown.target.as_deref())),
+            cell(escaped(thread.map(|thread| thread.name.as_str()))),
+            thread.map_or(String::new(), |thread| thread.id.to_string()),
+            cell(text(spans)),
+            cell(message(&shown)),
+            cell(fields(&shown)),
+            cell(escaped(shown.file.as_deref())),
+            shown.line.map_or(String::new(), |line| line.to_string()),
+        ]
     }
 }
 
@@ -53,30 +73,17 @@ impl<W: Write> Format for Csv<W> {
     }
 
     fn entry(&mut self, recording: &Recording, entry: &Entry) -> io::Result<()> {
-        let row = row(&Shown::within(recording, entry, &mut self.allowance));
+        let row = self.row(recording, entry);
         Ok(self.writer.write_record(row)?)
+    }
+
+    fn told_more(&mut self) {
+        self.spans.forget();
     }
 
     fn end(&mut self, _: &Recording) -> io::Result<()> {
         self.writer.flush()
     }
-}
-
-/// The cells of an entry, one for each of [`COLUMNS`].
-fn row(shown: &Shown<'_>) -> [String; COLUMNS.len()] {
-    let thread = shown.thread;
-    [
-        utc(shown.wall_ns),
-        shown.level.map_or("", Level::as_str).into(),
-        cell(escaped(shown.target.as_deref())),
-        cell(escaped(thread.map(|thread| thread.name.as_str()))),
-        thread.map_or(String::new(), |thread| thread.id.to_string()),
-        cell(spans_of(shown)),
-        cell(message(shown)),
-        cell(fields(shown)),
-        cell(escaped(shown.file.as_deref())),
-        shown.line.map_or(String::new(), |line| line.to_string()),
-    ]
 }
 
 /// A text that no spreadsheet takes for a formula.
@@ -115,16 +122,19 @@ fn fields(shown: &Shown<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::fixture;
+    use crate::fixture::{self, any_recording};
+    use crate::text::span;
 
     fn rows() -> Vec<Vec<String>> {
         let recording = fixture::recording();
-        let shown = recording
-            .entries
-            .iter()
-            .map(|entry| Shown::new(&recording, entry));
-        shown.map(|shown| row(&shown).to_vec()).collect()
+        let mut table = Csv::new(Vec::new());
+        let entries = recording.entries.iter();
+        entries
+            .map(|entry| table.row(&recording, entry).to_vec())
+            .collect()
     }
 
     #[test]
@@ -142,6 +152,20 @@ mod tests {
             "7",
         ];
         assert_eq!(rows()[1], expected);
+    }
+
+    proptest! {
+        #[test]
+        fn the_spans_are_those_around_each_entry(recording in any_recording()) {
+            let mut table = Csv::new(Vec::new());
+            for entry in recording.entries.iter().chain(&recording.entries) {
+                let shown = Shown::new(&recording, entry);
+                let missing = shown.spans_missing.then(|| "?".to_owned());
+                let spans = missing.into_iter().chain(shown.spans.iter().map(span));
+                let spans = spans.collect::<Vec<_>>().join(":");
+                prop_assert_eq!(&table.row(&recording, entry)[5], &cell(spans));
+            }
+        }
     }
 
     #[test]

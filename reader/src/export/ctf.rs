@@ -18,9 +18,9 @@ use std::io::{self, Write};
 use ttlog_format::salvage::{Entry, Recording, What};
 use ttlog_format::value::{Borrowed, Field, Value};
 
-use super::format::{Format, Place};
-use super::spans_of;
-use crate::allowance::Allowance;
+use super::format::Format;
+use super::push_spans;
+use crate::again::Arounds;
 use crate::escape::{escape, push_escaped};
 use crate::shown::Shown;
 use crate::text::push_value;
@@ -43,7 +43,7 @@ pub(super) struct Ctf<W> {
     metadata: W,
     stream: W,
     classes: Classes,
-    allowance: Allowance,
+    spans: Arounds,
     begin_ns: Option<u64>,
     /// Nanoseconds since the beginning.
     now: u64,
@@ -101,7 +101,7 @@ impl<W: Write> Ctf<W> {
             metadata,
             stream,
             classes: Classes::default(),
-            allowance: Allowance::default(),
+            spans: Arounds::default(),
             begin_ns: None,
             now: 0,
             packet: Packet {
@@ -136,7 +136,7 @@ impl<W: Write> Ctf<W> {
         Ok(class)
     }
 
-    fn push_context(&mut self, entry: &Entry, shown: &Shown<'_>) {
+    fn push_context(&mut self, recording: &Recording, entry: &Entry, shown: &Shown<'_>) {
         let packet = &mut self.packet;
         let id = shown.thread.map_or(0, |thread| thread.id);
         packet.bytes.extend(id.to_le_bytes());
@@ -147,7 +147,8 @@ impl<W: Write> Ctf<W> {
             .push(shown.level.map_or(0, |level| level as u8));
         let target = shown.target.as_deref().unwrap_or("");
         packet.push_text(escape(target.as_bytes()).as_bytes());
-        packet.push_text(spans_of(shown).as_bytes());
+        push_spans(&mut packet.bytes, &mut self.spans, recording, entry);
+        packet.bytes.push(0);
         packet.push_number(entry.span.map_or(0, |id| id.to_u64()));
     }
 
@@ -219,7 +220,7 @@ impl<W: Write> Format for Ctf<W> {
 
     fn entry(&mut self, recording: &Recording, entry: &Entry) -> io::Result<()> {
         let now = self.moment(recording, entry.wall_ns)?;
-        let shown = Shown::within(recording, entry, &mut self.allowance);
+        let shown = Shown::alone(recording, entry);
         let name = metadata::name(recording, entry);
         let class = self.class(entry, &shown, &name)?;
         if !self.packet.has_events() {
@@ -227,7 +228,7 @@ impl<W: Write> Format for Ctf<W> {
         }
         self.packet.bytes.extend(class.to_le_bytes());
         self.packet.push_number(now);
-        self.push_context(entry, &shown);
+        self.push_context(recording, entry, &shown);
         for (_, value) in &shown.fields {
             self.push_value(value);
         }
@@ -237,8 +238,8 @@ impl<W: Write> Format for Ctf<W> {
         }
     }
 
-    fn passed_over(&mut self, _: &Recording, _: &Entry, _: Place) -> io::Result<()> {
-        Ok(())
+    fn told_more(&mut self) {
+        self.spans.forget();
     }
 
     fn end(&mut self, recording: &Recording) -> io::Result<()> {

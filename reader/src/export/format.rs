@@ -28,6 +28,9 @@ pub(super) trait Format {
         Ok(())
     }
 
+    /// More was told of the spans that the next entries are in.
+    fn told_more(&mut self) {}
+
     /// What comes last, once all is told.
     fn end(&mut self, recording: &Recording) -> io::Result<()>;
 }
