@@ -175,12 +175,11 @@ pub(crate) fn shown_span<'a>(
     // Two threads' clocks are read back a little apart: what a span was opened
     // with, it had all along.
     let by = wall_ns.max(span.opened_ns);
-    let mut fields: Vec<Named<'a>> = Vec::with_capacity(span.fields.len());
-    for (_, field) in span
-        .fields
-        .iter()
-        .filter(|(recorded_ns, _)| *recorded_ns <= by)
-    {
+    // Of a field that is recorded over and over, the name is looked for once.
+    let runs = span.fields.chunk_by(|(_, a), (_, b)| a.index == b.index);
+    let recorded = runs.filter_map(|run| run.iter().rfind(|(at_ns, _)| *at_ns <= by));
+    let mut fields: Vec<Named<'a>> = Vec::new();
+    for (_, field) in recorded {
         let (name, value) = (name_of(site, field.index), field.value.borrowed());
         match fields.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,

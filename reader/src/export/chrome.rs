@@ -15,7 +15,6 @@ use ttlog_format::verdict::Verdict;
 
 use super::drawn::{Argument, Drawn};
 use super::tracks::{Begin, Drawing, End, Moment, nobodys, numbers};
-use crate::allowance::Allowance;
 use crate::json::{self, Json};
 use crate::shown::Shown;
 use crate::text::utc;
@@ -27,7 +26,6 @@ pub(super) struct Chrome<W> {
     pid: u32,
     /// The threads' numbers, by their indices.
     threads: Vec<u64>,
-    allowance: Allowance,
     is_first: bool,
     line: Vec<u8>,
     out: W,
@@ -65,7 +63,6 @@ impl<W: Write> Chrome<W> {
             start_ns: 0,
             pid: 0,
             threads: Vec::new(),
-            allowance: Allowance::default(),
             is_first: true,
             line: Vec::new(),
             out,
@@ -208,7 +205,7 @@ impl<W: Write> Drawing for Chrome<W> {
     }
 
     fn event(&mut self, at: Moment<'_>, event: &Entry) -> io::Result<()> {
-        let shown = Shown::within(at.recording, event, &mut self.allowance);
+        let shown = Shown::alone(at.recording, event);
         self.write(&Line {
             phase: "i",
             at_ns: at.at_ns,

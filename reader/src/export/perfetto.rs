@@ -21,7 +21,6 @@ use ttlog_format::value::{Borrowed, REDACTED, Value};
 
 use super::drawn::{Argument, Drawn};
 use super::tracks::{Begin, Drawing, End, Moment, numbers};
-use crate::allowance::Allowance;
 use crate::shown::Shown;
 
 use messages::*;
@@ -43,7 +42,6 @@ pub(super) struct Perfetto<W> {
     categories: Names,
     names: Names,
     annotations: Names,
-    allowance: Allowance,
     packet: Vec<u8>,
     out: W,
 }
@@ -79,7 +77,6 @@ impl<W: Write> Perfetto<W> {
             categories: Names::default(),
             names: Names::default(),
             annotations: Names::default(),
-            allowance: Allowance::default(),
             packet: Vec::new(),
             out,
         }
@@ -340,7 +337,7 @@ impl<W: Write> Drawing for Perfetto<W> {
 
     fn event(&mut self, at: Moment<'_>, event: &Entry) -> io::Result<()> {
         let track = self.thread(event.thread)?;
-        let drawn = Drawn::event(Shown::within(at.recording, event, &mut self.allowance));
+        let drawn = Drawn::event(Shown::alone(at.recording, event));
         self.write_event(TYPE_INSTANT, at, track, drawn)
     }
 
