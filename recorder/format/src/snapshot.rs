@@ -112,10 +112,10 @@ enum Item<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct AnyItem {
-    ledger: Option<Ledger>,
-    cause: Option<Cause>,
+    ledger: Option<Box<Ledger>>,
+    cause: Option<Box<Cause>>,
     incident: Option<Box<Incident>>,
-    thread: Option<Thread>,
+    thread: Option<Box<Thread>>,
     call_site: Option<Box<CallSite>>,
     span: Option<Box<Span>>,
     event: Option<Entry>,

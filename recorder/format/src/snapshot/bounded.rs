@@ -11,6 +11,7 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::AnyItem;
+use crate::cause::Cause;
 use crate::incident::{Incident, Module};
 use crate::salvage::{Span, Thread};
 use crate::site::CallSite;
@@ -60,8 +61,8 @@ impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for AtMost<T, N> {
 
 /// What an item takes that is not an event, in bytes, about.
 pub(super) fn bytes_of(item: &AnyItem) -> usize {
-    let mut bytes = ENTRY_BYTES + size_of_val(&item.cause);
-    bytes += item.thread.as_ref().map_or(0, of_thread);
+    let mut bytes = ENTRY_BYTES + size_of::<Cause>();
+    bytes += item.thread.as_deref().map_or(0, of_thread);
     bytes += item.call_site.as_deref().map_or(0, of_site);
     bytes += item.span.as_deref().map_or(0, of_span);
     bytes + item.incident.as_deref().map_or(0, of_incident)

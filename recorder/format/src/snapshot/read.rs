@@ -16,6 +16,9 @@ use crate::header::Header;
 use crate::salvage::{Entries, Entry, Ledger, Recording, Span, Wanted};
 use crate::span::SpanId;
 
+/// Room for texts on their way, as ciborium makes it for each item where it is given none.
+const SCRATCH_BYTES: usize = 4096;
+
 /// Reads a snapshot of `len` bytes. Of one that is cut or damaged, what lies before the
 /// damage is read, and [`Ledger::missing_items`] tells how much is missing.
 ///
@@ -37,6 +40,7 @@ pub fn read(bytes: impl Read, len: u64) -> Result<(Recording, Made), Error> {
 /// A snapshot that is being read: its tables are, and its events come one by one.
 struct Reading<R: Read> {
     input: BufReader<io::Take<FrameDecoder<R>>>,
+    scratch: Box<[u8]>,
     recording: Recording,
     made: Made,
     items: u64,
@@ -55,6 +59,7 @@ impl<R: Read> Reading<R> {
         let head = head(&mut input.by_ref().take(HEAD_MAX))?;
         let mut reading = Reading {
             input,
+            scratch: vec![0; SCRATCH_BYTES].into(),
             recording: Recording {
                 header: head.header,
                 causes: Vec::new(),
@@ -84,7 +89,8 @@ impl<R: Read> Reading<R> {
         }
         while !self.is_over && !at_end(&mut self.input) {
             let item = self.input.by_ref().take(ITEM_MAX);
-            let Ok(mut item) = ciborium::from_reader::<AnyItem, _>(item) else {
+            let read = ciborium::de::from_reader_with_buffer(item, &mut self.scratch);
+            let Ok::<AnyItem, _>(mut item) = read else {
                 break;
             };
             if let Some(entry) = item.event.take() {
@@ -267,11 +273,11 @@ fn take_in(recording: &mut Recording, item: AnyItem) {
     } else if let Some(site) = item.call_site {
         recording.sites.insert(site.address, Arc::new(*site));
     } else {
-        recording.threads.extend(item.thread);
-        recording.causes.extend(item.cause);
+        recording.threads.extend(item.thread.map(|thread| *thread));
+        recording.causes.extend(item.cause.map(|cause| *cause));
         recording
             .incidents
             .extend(item.incident.map(|incident| *incident));
-        recording.ledger = item.ledger.unwrap_or(recording.ledger);
+        recording.ledger = item.ledger.map_or(recording.ledger, |ledger| *ledger);
     }
 }
