@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
 
-use ttlog_format::salvage::{Entry, Recording, Span};
+use ttlog_format::salvage::{CONTEXT_MAX, Entry, Recording, Span};
 use ttlog_format::span::SpanId;
 use ttlog_format::value::Value;
 
@@ -173,22 +173,27 @@ fn changed(recording: &Recording, of: usize, round: u64, noted: &mut Noted) -> b
     noted.insert(of, now) != Some(now)
 }
 
-/// The spans of a recording that entries are in, and those around them.
+/// The spans of a recording that entries are in, and those around each that are shown.
 fn spans_around(
     recording: &Recording,
     of: usize,
     entries: &[(usize, Entry)],
 ) -> HashMap<SpanId, Arc<Span>> {
     let mut spans = HashMap::new();
-    let mut last = None;
+    // Of each span, how many around it are there, itself included, at least.
+    let mut reach: HashMap<SpanId, usize> = HashMap::new();
     let own = entries.iter().filter(|(number, _)| *number == of);
     for (_, entry) in own {
-        let mut next = entry.span.filter(|_| entry.span != last);
-        last = entry.span;
-        while let Some(id) = next
-            && !spans.contains_key(&id)
-            && let Some(span) = recording.spans.get(&id)
-        {
+        let mut next = entry.span;
+        for wanted in (1..=CONTEXT_MAX).rev() {
+            let Some(id) = next.filter(|id| reach.get(id).is_none_or(|&known| known < wanted))
+            else {
+                break;
+            };
+            let Some(span) = recording.spans.get(&id) else {
+                break;
+            };
+            reach.insert(id, wanted);
             spans.insert(id, Arc::clone(span));
             next = span.parent;
         }

@@ -374,7 +374,7 @@ pub fn salvage(source: &(impl Source + ?Sized)) -> Result<Recording, Error> {
 
 /// How many spans around an event are looked for: more say nothing more to anybody, and
 /// a recording made to be dear would have them looked for at every event.
-const CONTEXT_MAX: usize = 64;
+pub const CONTEXT_MAX: usize = 64;
 
 impl Recording {
     /// A span and its parents, outermost first, as far as they are known.

@@ -1,5 +1,7 @@
 //! How entries look on lines of any width.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::fixture;
 use jiff::tz::TimeZone;
@@ -135,6 +137,47 @@ fn a_lot_has_the_spans_around_its_entries_and_tables_that_are_new() {
     recording.sites.clear();
     recording.spans.clear();
     assert_eq!(lot(&recording, 1), (0, Some(0)));
+}
+
+#[test]
+fn a_lot_has_what_is_around_each_entry_and_no_more_of_spans_that_are_nested_deep() {
+    let id = |n: u32| SpanId::in_slot(n, 1);
+    let depth = 5 * CONTEXT_MAX as u32;
+    let spans = (0..depth).map(|n| {
+        let parent = n.checked_sub(1).map(id);
+        let span = Span {
+            id: Some(id(n)),
+            parent,
+            ..Span::default()
+        };
+        (id(n), Arc::new(span))
+    });
+    let recording = Recording {
+        spans: spans.collect(),
+        ..fixture::recording()
+    };
+    let entry = |n| Entry {
+        span: Some(id(n)),
+        ..recording.entries[1].clone()
+    };
+    // One after the other, from the inside to the outside, and in leaps.
+    for of in [
+        vec![200, 201, 202],
+        vec![202, 170, 169],
+        vec![300, 0, 230, 260],
+    ] {
+        let entries: Vec<_> = of.iter().map(|&n| (0, entry(n))).collect();
+        let part = Recording {
+            spans: spans_around(&recording, 0, &entries),
+            ..fixture::recording()
+        };
+        let mut around = HashSet::new();
+        for &n in &of {
+            assert_eq!(part.context(Some(id(n))), recording.context(Some(id(n))));
+            around.extend(recording.context(Some(id(n))).iter().map(|(id, _)| *id));
+        }
+        assert_eq!(part.spans.len(), around.len());
+    }
 }
 
 #[test]
