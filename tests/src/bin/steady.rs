@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use nix::libc;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -164,8 +164,11 @@ thread_local! {
 }
 
 /// A recorder as it must not be: it asks the kernel and the allocator every thousand
-/// events, and at a thread's first.
+/// events, and at a thread's first, and touches a page that nobody has.
 struct Careless(ttlog::Subscriber);
+
+/// Pages that are touched one after the other.
+static UNTOUCHED: [AtomicU8; 4096 << 12] = [const { AtomicU8::new(0) }; 4096 << 12];
 
 impl Subscriber for Careless {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -188,6 +191,10 @@ impl Subscriber for Careless {
         if SAID.get().is_multiple_of(1000) {
             // SAFETY: it takes nothing.
             std::hint::black_box(Box::new(unsafe { libc::getppid() }));
+            let page = SAID.get() as usize / 1000 * 4096;
+            if let Some(byte) = UNTOUCHED.get(page) {
+                std::hint::black_box(byte).store(1, Ordering::Relaxed);
+            }
         }
         SAID.set(SAID.get() + 1);
         self.0.event(event);
