@@ -47,12 +47,11 @@ fn the_layer_adds_no_allocation_to_the_registrys() {
     }
 }
 
-/// Adapters with nothing of their own: the Registry's slabs grow with use. A page may be
-/// moved by the kernel meanwhile; what events fault on, they fault on each time.
+/// Adapters with nothing of their own: the Registry's slabs grow with use.
 #[test]
 fn ten_million_events_fault_on_no_page() {
-    let mut faults = (0..5).map(|_| took("own", 10_000_000, 0)["faults"]);
-    assert!(faults.any(|faults| faults == 0));
+    let own = took("own", 10_000_000, 0);
+    assert_eq!(own["faults"], 0, "{own:?}");
 }
 
 /// What is found by the counting of allocations and page faults, and by that of system calls.
@@ -60,7 +59,7 @@ fn ten_million_events_fault_on_no_page() {
 fn a_recorder_that_allocates_and_asks_the_kernel_is_found_out() {
     let careless = took("careless", 1_000_000, 1000);
     assert_eq!(careless["allocations"], 1000);
-    assert!((0..5).all(|_| took("careless", 1_000_000, 0)["faults"] > 0));
+    assert!(careless["faults"] > 0, "{careless:?}");
     assert!(careless["by-first-events"] >= 1000);
     let (Some(few), Some(many)) = (
         system_calls("careless", 10_000, 0),
